@@ -1,0 +1,193 @@
+"""Command lines made from frozen dataclasses.
+
+Each command line has one frozen dataclass as its configuration. Its fields are the
+flags, so that Python callers and shell users set the same names, and the resolved
+configuration can be saved as it is. Flags live in an `absl.flags.FlagValues` of
+their own: several command-line modules can be imported into one process.
+"""
+
+import dataclasses
+import os
+import sys
+import textwrap
+import traceback
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+_REQUIRED = "required"
+
+
+def option(
+    default: Any = None,
+    help: str = "",
+    *,
+    choices: Sequence[str] | None = None,
+    required: bool = False,
+) -> Any:
+    """Declares one field of a configuration and the flag that sets it.
+
+    Args:
+        default: any immutable value. What the field is when nothing is given.
+        help: str. One sentence for `--help`.
+        choices: sequence of str or None. The accepted values of a text flag.
+        required: bool. Whether the command line must give the flag. The field then
+            has no default in Python either.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class GreetConfig:
+    ...     name: str = option(required=True, help="Whom to greet.")
+    ...     times: int = option(1, "How often.")
+    """
+    metadata = {"help": help, "choices": choices, _REQUIRED: required}
+    if required:
+        return dataclasses.field(metadata=metadata, kw_only=True)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def run(
+    main: Callable[[Any], Any],
+    config_class: type,
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str,
+    description: str,
+) -> int:
+    """Parses the flags into a `config_class` and calls `main` with it.
+
+    `ValueError` and `OSError` (bad values, missing or unreadable files) become one
+    line on standard error; `--traceback` shows where they came from.
+
+    Args:
+        main: callable. Takes the configuration.
+        config_class: frozen dataclass whose fields are made with `option`.
+        argv: sequence of str. The arguments without the program's name. Defaults to
+            those of the process.
+        prog: str. The name of the module, for messages.
+        description: str. What the command does, for `--help`.
+
+    Returns:
+        int. The exit code: 0, 2 for bad input, 130 when interrupted.
+    """
+    values = _define_flags(config_class)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument in ("-h", "--help", "-help") for argument in arguments):
+        print(_help(config_class, prog, description))
+        return 0
+    try:
+        rest = values([prog, *arguments])[1:]
+        if rest:
+            raise flags.Error(f"all arguments are flags. Received: {' '.join(rest)}")
+        config = _resolve(config_class, values)
+    except (flags.Error, ValueError) as error:
+        return _fail(prog, error, hint=f"See python -m {prog} --help.")
+    # TensorFlow reads this once, at its import, which is why it stands before main.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        main(config)
+    except (ValueError, OSError) as error:
+        if values["traceback"].value:
+            traceback.print_exc()
+        return _fail(prog, error)
+    except KeyboardInterrupt:
+        return _fail(prog, "interrupted; the same command goes on.", code=130)
+    return 0
+
+
+def _fail(prog: str, error: Any, *, hint: str = "", code: int = 2) -> int:
+    message = " ".join(str(error).split())
+    print(f"{prog}: error: {message} {hint}".rstrip(), file=sys.stderr)
+    return code
+
+
+def _value_type(annotation: Any) -> Any:
+    """The type behind `X | None`."""
+    if isinstance(annotation, types.UnionType):
+        (inner,) = (a for a in typing.get_args(annotation) if a is not type(None))
+        return inner
+    return annotation
+
+
+def _define_flags(config_class: type) -> flags.FlagValues:
+    values = flags.FlagValues()
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        required = field.metadata[_REQUIRED]
+        default = None if required else field.default
+        value_type = _value_type(hints[field.name])
+        common = {"flag_values": values}
+        name, text = field.name, field.metadata["help"]
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(
+                name, default, list(field.metadata["choices"]), text, **common
+            )
+        elif value_type is bool:
+            flags.DEFINE_bool(name, default, text, **common)
+        elif value_type is int:
+            flags.DEFINE_integer(name, default, text, **common)
+        elif value_type is float:
+            flags.DEFINE_float(name, default, text, **common)
+        elif value_type is str:
+            flags.DEFINE_string(name, default, text, **common)
+        elif value_type == tuple[str, ...]:
+            flags.DEFINE_list(name, list(default or ()), text, **common)
+        else:
+            raise TypeError(f"no flag type for the field {name}: {hints[name]}")
+    flags.DEFINE_bool(
+        "traceback", False, "Show where an error came from.", flag_values=values
+    )
+    return values
+
+
+def _resolve(config_class: type, values: flags.FlagValues) -> Any:
+    settings = {}
+    for field in dataclasses.fields(config_class):
+        value = values[field.name].value
+        if field.metadata[_REQUIRED] and not value:
+            raise ValueError(f"--{field.name} is required: {field.metadata['help']}")
+        settings[field.name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**settings)
+
+
+def _help(config_class: type, prog: str, description: str) -> str:
+    lines = [f"python -m {prog} [--flag=value ...]", ""]
+    lines += textwrap.wrap(description, 80)
+    lines.append("")
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        value_type = _value_type(hints[field.name])
+        if field.metadata["choices"]:
+            form = "=" + "|".join(field.metadata["choices"])
+        elif value_type is bool:
+            form = f" (or --no{field.name})"
+        elif value_type == tuple[str, ...]:
+            form = "=a,b,..."
+        else:
+            form = f"={value_type.__name__}"
+        lines += textwrap.wrap(
+            f"--{field.name}{form}", 80, initial_indent="  ", subsequent_indent="      "
+        )
+        if field.metadata[_REQUIRED]:
+            ending = "Required."
+        elif field.default in (None, ()):
+            ending = ""
+        else:
+            default = field.default
+            shown = ",".join(default) if isinstance(default, tuple) else default
+            ending = f"Default: {shown}."
+        lines += textwrap.wrap(
+            f"{field.metadata['help']} {ending}".rstrip(),
+            80,
+            initial_indent="      ",
+            subsequent_indent="      ",
+        )
+    lines += ["  --traceback", "      Show where an error came from."]
+    return "\n".join(lines)
