@@ -1,0 +1,176 @@
+"""The logits of an evaluation on disk: one file per cell, written atomically."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from v1keras.evaluation.cells import Cell
+from v1keras.files import atomic_write, write_json
+
+_MANIFEST = "manifest.json"
+_PREFIX = "logits/"
+
+
+class CellLogits(NamedTuple):
+    """What the models answered in one cell.
+
+    Args:
+        labels: int array of shape `(images,)`.
+        ids: str array of shape `(images,)`.
+        logits: dict from model name to an array of shape `(draws, images, classes)`.
+    """
+
+    labels: np.ndarray
+    ids: np.ndarray
+    logits: dict[str, np.ndarray]
+
+
+class LogitCache:
+    """A folder of logits, one `.npz` per cell, that a rerun goes on with.
+
+    A manifest holds what the logits depend on. The folder opens for these very settings
+    only, so that logits of different images, seeds or weights never meet.
+
+    Args:
+        path: str or path. The folder; made when missing.
+        settings: dict that can be written as JSON. What all logits depend on: images,
+            seed, noise draws, number type.
+        models: dict from model name to a string that changes with its weights.
+
+    Raises:
+        FileExistsError: if the folder holds something else, or logits that were made
+            with other settings or other weights.
+
+    Example:
+
+    >>> cache = LogitCache("logits", {"seed": 0}, {"base": "3f2a"})
+    >>> answers = {"base": np.zeros((1, 8, 10))}
+    >>> cache.add(Cell("fog", 1), np.zeros(8, int), np.arange(8), answers)
+    >>> cache.read(Cell("fog", 1)).logits["base"].shape
+    (1, 8, 10)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        settings: Mapping[str, Any],
+        models: Mapping[str, str],
+    ) -> None:
+        self.path = Path(path)
+        self.settings = _plain(settings)
+        manifest = {"settings": self.settings, "models": dict(models)}
+        file = self.path / _MANIFEST
+        if file.is_file():
+            stored = _read_manifest(file)
+            _compare(self.path, stored["settings"], manifest["settings"])
+            for name, fingerprint in models.items():
+                if stored["models"].get(name, fingerprint) != fingerprint:
+                    raise FileExistsError(
+                        f"{self.path} holds logits of another model named {name}: its "
+                        "weights have changed since. Choose another folder or name."
+                    )
+            manifest["models"] = {**stored["models"], **models}
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise FileExistsError(
+                f"{self.path} exists and is not a folder of logits; choose another one."
+            )
+        write_json(file, manifest)
+        self._known: dict[Cell, set[str]] = {}
+
+    def file(self, cell: Cell) -> Path:
+        """Where the logits of a cell are."""
+        return self.path / f"{cell}.npz"
+
+    def models(self, cell: Cell) -> set[str]:
+        """The names of the models whose logits a cell holds."""
+        if cell not in self._known:
+            self._known[cell] = set()
+            if self.file(cell).is_file():
+                with np.load(self.file(cell)) as data:
+                    self._known[cell] = {
+                        key.removeprefix(_PREFIX)
+                        for key in data.files
+                        if key.startswith(_PREFIX)
+                    }
+        return self._known[cell]
+
+    def read(self, cell: Cell, models: Iterable[str] | None = None) -> CellLogits:
+        """The logits of a cell.
+
+        Args:
+            cell: `Cell`.
+            models: iterable of str or None. The models wanted. Defaults to all.
+
+        Returns:
+            A `CellLogits`.
+
+        Raises:
+            FileNotFoundError: if the cell lacks one of the models.
+        """
+        names = self.models(cell) if models is None else list(models)
+        missing = sorted(set(names) - self.models(cell))
+        if missing or not names:
+            raise FileNotFoundError(
+                f"{self.path} holds no logits of {', '.join(missing) or 'any model'} "
+                f"for {cell}."
+            )
+        with np.load(self.file(cell)) as data:
+            logits = {name: data[_PREFIX + name] for name in names}
+            return CellLogits(data["labels"], data["ids"], logits)
+
+    def add(
+        self,
+        cell: Cell,
+        labels: np.ndarray,
+        ids: np.ndarray,
+        logits: Mapping[str, np.ndarray],
+    ) -> None:
+        """Adds the logits of some models to a cell, beside those already there."""
+        ids = np.asarray(ids).astype(str)
+        arrays = {_PREFIX + name: value for name, value in logits.items()}
+        if self.models(cell):
+            stored = self.read(cell)
+            if not (
+                np.array_equal(stored.ids, ids)
+                and np.array_equal(stored.labels, labels)
+            ):
+                raise ValueError(
+                    f"The images of {cell} in {self.path} are not the same as before; "
+                    f"choose another folder. Received: {len(ids)} images"
+                )
+            arrays = {_PREFIX + k: v for k, v in stored.logits.items()} | arrays
+        with atomic_write(self.file(cell)) as temporary:
+            np.savez(temporary, labels=labels, ids=ids, **arrays)
+        self._known[cell] = {key.removeprefix(_PREFIX) for key in arrays}
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they are after a round trip through JSON."""
+    return json.loads(json.dumps(dict(settings)))
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        return {key: dict(manifest[key]) for key in ("settings", "models")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileExistsError(
+            f"{file} is not the manifest of an evaluation; choose another folder."
+        ) from error
+
+
+def _compare(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    different = [
+        f"{key} was {stored.get(key)!r} and is {wanted.get(key)!r}"
+        for key in sorted({*stored, *wanted})
+        if stored.get(key) != wanted.get(key)
+    ]
+    if different:
+        raise FileExistsError(
+            f"{path} holds an evaluation of other settings; choose another folder. "
+            f"Received: {'; '.join(different)}"
+        )

@@ -1,0 +1,413 @@
+"""Metrics of accuracy, robustness, calibration and diversity, on NumPy arrays.
+
+Logits have the shape `(images, classes)` or, for `k` noise draws of a stochastic
+model, `(k, images, classes)`; labels are integers of shape `(images,)`. A metric of
+several draws is the mean of the metric of each.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from v1keras.evaluation.cells import CLEAN, Cell, mean_over_corruptions
+
+# Errors of AlexNet on clean ImageNet images and on ImageNet-C at 224 x 224 pixels,
+# mean over severities: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness
+# to Common Corruptions and Perturbations", ICLR 2019, and their published code.
+ALEXNET_CLEAN_ERROR = 0.4348
+ALEXNET_ERRORS = {
+    "gaussian_noise": 0.886,
+    "shot_noise": 0.894,
+    "impulse_noise": 0.923,
+    "defocus_blur": 0.820,
+    "glass_blur": 0.826,
+    "motion_blur": 0.786,
+    "zoom_blur": 0.798,
+    "snow": 0.867,
+    "frost": 0.827,
+    "fog": 0.819,
+    "brightness": 0.565,
+    "contrast": 0.853,
+    "elastic_transform": 0.646,
+    "pixelate": 0.718,
+    "jpeg_compression": 0.607,
+}
+
+
+def _check(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gives logits as float64 of shape (draws, images, classes), and the labels."""
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    if logits.ndim == 2:
+        logits = logits[None]
+    if logits.ndim != 3 or labels.shape != logits.shape[1:2] or not labels.size:
+        raise ValueError(
+            "Logits must have the shape (images, classes) or (draws, images, classes) "
+            "and labels the shape (images,), with at least one image. "
+            f"Received: logits.shape={logits.shape}, labels.shape={labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[2]:
+        raise ValueError(
+            f"Labels must lie in 0..{logits.shape[2] - 1}, one per logit. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    return logits.astype(np.float64), labels
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the softmax over the last axis, without overflow."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The softmax over the last axis, without overflow."""
+    return np.exp(log_softmax(logits))
+
+
+def correctness(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each image is classified correctly, for each noise draw.
+
+    Args:
+        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
+        labels: integer array of shape `(images,)`.
+
+    Returns:
+        bool array of shape `(draws, images)`.
+    """
+    logits, labels = _check(logits, labels)
+    return logits.argmax(axis=-1) == labels
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Fraction of images whose largest logit is that of their label."""
+    return float(correctness(logits, labels).mean())
+
+
+def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative natural logarithm of the probability of the true class."""
+    logits, labels = _check(logits, labels)
+    return _log_likelihood_loss(log_softmax(logits), labels)
+
+
+def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance of the probabilities from the one-hot label.
+
+    The sum over classes, so that it lies in 0..2 (Brier, 1950).
+    """
+    logits, labels = _check(logits, labels)
+    return _brier(softmax(logits), labels)
+
+
+class Reliability(NamedTuple):
+    """How often a model is right when it is this confident, in bins of confidence.
+
+    Args:
+        count: array of shape `(bins,)`. Predictions in each bin.
+        confidence: array of shape `(bins,)`. Sum of their largest probability.
+        correct: array of shape `(bins,)`. How many of them are right.
+
+    Sums rather than means, so that those of several cells can be added.
+    """
+
+    count: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+
+    def merge(self, other: "Reliability") -> "Reliability":
+        """The reliability of both sets of predictions together."""
+        return Reliability(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def calibration_error(self) -> float:
+        """Expected calibration error: mean gap, weighted by the bins' counts."""
+        return float(np.abs(self.correct - self.confidence).sum() / self.count.sum())
+
+
+def reliability(
+    logits: np.ndarray, labels: np.ndarray, *, bins: int = 15
+) -> Reliability:
+    """Sorts predictions into `bins` equally wide bins of confidence.
+
+    Args:
+        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
+        labels: integer array of shape `(images,)`.
+        bins: int. How many bins divide confidences 0..1; a bin holds its upper edge.
+            Defaults to `15`.
+
+    Returns:
+        A `Reliability`.
+    """
+    if bins < 1:
+        raise ValueError(f"There must be at least one bin. Received: bins={bins}")
+    logits, labels = _check(logits, labels)
+    return _reliability(softmax(logits), labels, bins)
+
+
+def expected_calibration_error(
+    logits: np.ndarray, labels: np.ndarray, *, bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over bins of confidence.
+
+    Naeini et al. (2015) as used by Guo et al., "On Calibration of Modern Neural
+    Networks", ICML 2017. Several noise draws are pooled.
+
+    Args:
+        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
+        labels: integer array of shape `(images,)`.
+        bins: int. Equally wide bins of confidence. Defaults to `15`.
+
+    Returns:
+        float in 0..1.
+    """
+    return reliability(logits, labels, bins=bins).calibration_error()
+
+
+class Measurement(NamedTuple):
+    """What `measure` gives.
+
+    Args:
+        correct: bool array of shape `(draws, images)`.
+        predictions: int array of shape `(draws, images)`. The predicted classes.
+        negative_log_likelihood: float.
+        brier_score: float.
+        reliability: `Reliability`, in 15 bins.
+    """
+
+    correct: np.ndarray
+    predictions: np.ndarray
+    negative_log_likelihood: float
+    brier_score: float
+    reliability: Reliability
+
+
+def measure(logits: np.ndarray, labels: np.ndarray) -> Measurement:
+    """All metrics of one model in one cell, from one computation of the softmax."""
+    logits, labels = _check(logits, labels)
+    log_probabilities = log_softmax(logits)
+    probabilities = np.exp(log_probabilities)
+    predictions = logits.argmax(axis=-1)
+    return Measurement(
+        predictions == labels,
+        predictions.astype(np.int32),
+        _log_likelihood_loss(log_probabilities, labels),
+        _brier(probabilities, labels),
+        _reliability(probabilities, labels, 15),
+    )
+
+
+def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The entry of each image's label, of shape (draws, images)."""
+    return values[:, np.arange(len(labels)), labels]
+
+
+def _log_likelihood_loss(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(-_of_label(log_probabilities, labels).mean())
+
+
+def _brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    # sum (p - onehot)^2 = sum p^2 - 2 p[label] + 1, without the one-hot array.
+    squares = np.einsum("dic,dic->di", probabilities, probabilities)
+    return float((squares - 2.0 * _of_label(probabilities, labels) + 1.0).mean())
+
+
+def _reliability(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int
+) -> Reliability:
+    right = (probabilities.argmax(axis=-1) == labels).ravel()
+    confidence = probabilities.max(axis=-1).ravel()
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return Reliability(
+        np.bincount(index, minlength=bins).astype(np.float64),
+        np.bincount(index, weights=confidence, minlength=bins),
+        np.bincount(index, weights=right, minlength=bins),
+    )
+
+
+def ensemble_logits(
+    members: Sequence[np.ndarray], *, average: str = "logits"
+) -> np.ndarray:
+    """Logits of the ensemble of some members, from the members' logits.
+
+    Draw `j` of the ensemble combines draw `j` of every member; a member with a single
+    draw takes part in all of them.
+
+    Args:
+        members: sequence of arrays of shape `(draws, images, classes)` or
+            `(images, classes)`.
+        average: str. `"logits"`: the mean of the logits, as in the paper.
+            `"probabilities"`: the logarithm of the mean probability, whose softmax is
+            the mean probability. Defaults to `"logits"`.
+
+    Returns:
+        A float array of shape `(draws, images, classes)`.
+    """
+    if average not in ("logits", "probabilities"):
+        raise ValueError(
+            'average must be "logits" or "probabilities". '
+            f"Received: average={average!r}"
+        )
+    arrays = [a if a.ndim == 3 else a[None] for a in map(np.asarray, members)]
+    draws = {array.shape[0] for array in arrays}
+    if not arrays or len({a.shape[1:] for a in arrays}) > 1 or len(draws - {1}) > 1:
+        raise ValueError(
+            "An ensemble needs one or more members with logits of one shape, with "
+            "equally many noise draws or a single one. "
+            f"Received: shapes={[array.shape for array in arrays]}"
+        )
+    shape = (max(draws), *arrays[0].shape[1:])
+    # One member at a time: the logits of all of them may not fit into memory.
+    if average == "logits":
+        total = np.zeros(shape)
+        for array in arrays:
+            total += array
+        return total / len(arrays)
+    total = np.full(shape, -np.inf)
+    for array in arrays:
+        total = np.logaddexp(total, log_softmax(array.astype(np.float64)))
+    return total - np.log(len(arrays))
+
+
+def pairwise_disagreement(predictions: np.ndarray) -> np.ndarray:
+    """Fraction of images on which two members predict different classes.
+
+    Args:
+        predictions: integer array of shape `(members, images)`. Predicted classes.
+
+    Returns:
+        A symmetric float array of shape `(members, members)` with a zero diagonal.
+    """
+    predictions = np.asarray(predictions)
+    return (predictions[:, None] != predictions[None]).mean(axis=-1)
+
+
+def error_correlation(correct: np.ndarray) -> np.ndarray:
+    """Pearson correlation of the members' errors over images.
+
+    1 when two members fail on the same images, 0 when their errors are independent:
+    the lower, the more an ensemble can gain.
+
+    Args:
+        correct: bool array of shape `(members, images)`.
+
+    Returns:
+        A symmetric float array of shape `(members, members)`; NaN for a member that is
+        right, or wrong, on all images.
+    """
+    centred = np.asarray(correct, np.float64)
+    centred = centred - centred.mean(axis=1, keepdims=True)
+    covariance = centred @ centred.T
+    scale = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return covariance / np.outer(scale, scale)
+
+
+def mean_corruption_error(accuracies: Mapping[Cell, float]) -> float:
+    """Raw mean corruption error: mean over corruptions of the mean error.
+
+    Not normalised by any reference model; see `mce_alexnet` for that.
+
+    Args:
+        accuracies: mapping from `Cell` to accuracy in 0..1. Clean ones are left out.
+
+    Returns:
+        float in 0..1.
+    """
+    return 1.0 - mean_over_corruptions(accuracies)
+
+
+def _alexnet_cells(
+    accuracies: Mapping[Cell, float], benchmark: str, image_size: int
+) -> dict[str, float]:
+    """Errors per corruption, if AlexNet's may be set against them."""
+    if benchmark != "imagenet-c" or image_size != 224:
+        raise ValueError(
+            "AlexNet's errors are published for ImageNet-C at 224 pixels only; use "
+            "mean_corruption_error or a gain over a baseline elsewhere. "
+            f"Received: benchmark={benchmark!r}, image_size={image_size}"
+        )
+    wanted = {
+        Cell(name, severity) for name in ALEXNET_ERRORS for severity in range(1, 6)
+    }
+    missing = sorted(str(cell) for cell in wanted - set(accuracies))
+    if missing:
+        raise ValueError(
+            "A corruption error relative to AlexNet needs all 15 corruptions at all 5 "
+            f"severities. Received: accuracies without {', '.join(missing)}"
+        )
+    return {
+        name: 1.0 - mean_over_corruptions(accuracies, [name]) for name in ALEXNET_ERRORS
+    }
+
+
+def mce_alexnet(
+    accuracies: Mapping[Cell, float], *, benchmark: str, image_size: int
+) -> float:
+    """Mean corruption error relative to AlexNet's, the mCE of ImageNet-C.
+
+    Hendrycks & Dietterich (2019): the mean over the 15 corruptions of the model's error
+    divided by AlexNet's, each averaged over severities. 1 is as fragile as AlexNet.
+
+    Args:
+        accuracies: mapping from `Cell` to accuracy in 0..1, complete for 15 x 5 cells.
+        benchmark: str. Must be `"imagenet-c"`: there are no such errors of AlexNet for
+            Tiny ImageNet-C or CIFAR-10-C.
+        image_size: int. Must be 224.
+
+    Returns:
+        float.
+    """
+    errors = _alexnet_cells(accuracies, benchmark, image_size)
+    return float(np.mean([errors[name] / ALEXNET_ERRORS[name] for name in errors]))
+
+
+def relative_mce_alexnet(
+    accuracies: Mapping[Cell, float], *, benchmark: str, image_size: int
+) -> float:
+    """Relative mCE of ImageNet-C: how much error corruptions add, against AlexNet.
+
+    Hendrycks & Dietterich (2019): the mean over the 15 corruptions of (the model's
+    error - its clean error) / (AlexNet's error - its clean error).
+
+    Args:
+        accuracies: mapping from `Cell` to accuracy in 0..1, complete for 15 x 5 cells
+            and clean images.
+        benchmark: str. Must be `"imagenet-c"`.
+        image_size: int. Must be 224.
+
+    Returns:
+        float.
+    """
+    errors = _alexnet_cells(accuracies, benchmark, image_size)
+    if CLEAN not in accuracies:
+        raise ValueError(
+            "A relative corruption error needs the accuracy on clean images. "
+            "Received: accuracies without clean-0"
+        )
+    clean_error = 1.0 - accuracies[CLEAN]
+    return float(
+        np.mean(
+            [
+                (errors[name] - clean_error)
+                / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR)
+                for name in errors
+            ]
+        )
+    )
+
+
+def relative_gain(accuracy: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    """Relative accuracy gain over a baseline: `accuracy / baseline - 1`.
+
+    0.38 is "38 % more accurate than the baseline". NaN where the baseline is never
+    right.
+
+    Args:
+        accuracy: float or array. Accuracies in 0..1.
+        baseline: float or array of the same shape. Those of the baseline.
+
+    Returns:
+        A float array of the broadcast shape.
+    """
+    baseline = np.asarray(baseline, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(baseline > 0, np.asarray(accuracy) / baseline - 1.0, np.nan)

@@ -1,0 +1,167 @@
+"""One pass over all cells: every image is made once and shown to all models."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from v1keras.evaluation.cache import LogitCache
+from v1keras.evaluation.cells import Cell
+from v1keras.evaluation.images import CellImages
+from v1keras.layers import noise_layers, set_noise
+
+_T = TypeVar("_T")
+
+
+def weights_fingerprint(model: keras.Model) -> str:
+    """A hash of a model's weights, for models that do not come from a file."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data)
+    return digest.hexdigest()
+
+
+def open_cache(
+    path: str | os.PathLike,
+    models: Mapping[str, keras.Model],
+    images: CellImages,
+    *,
+    noise_samples: int = 1,
+    seed: int = 0,
+    dtype: str = "float32",
+    fingerprints: Mapping[str, str] | None = None,
+) -> LogitCache:
+    """Opens the folder of logits for these models, images and settings.
+
+    Args:
+        path: str or path. A new folder, or one of an evaluation with equal settings.
+        models: dict from name to `keras.Model`.
+        images: `CellImages`.
+        noise_samples: int. Noise draws of stochastic models. Defaults to `1`.
+        seed: int. Seed of the noise. Defaults to `0`.
+        dtype: str. `"float32"` or `"float16"`, which halves the files. Defaults to
+            `"float32"`.
+        fingerprints: dict from name to str or None. What tells the models' weights
+            apart. Defaults to a hash of their weights.
+
+    Returns:
+        A `LogitCache`.
+    """
+    if noise_samples < 1:
+        raise ValueError(
+            f"noise_samples must be at least 1. Received: noise_samples={noise_samples}"
+        )
+    if dtype not in ("float32", "float16"):
+        raise ValueError(
+            f'dtype must be "float32" or "float16". Received: dtype={dtype!r}'
+        )
+    settings = {
+        "images": images.settings,
+        "noise_samples": noise_samples,
+        "seed": seed,
+        "dtype": dtype,
+    }
+    if fingerprints is None:
+        fingerprints = {name: weights_fingerprint(m) for name, m in models.items()}
+    return LogitCache(path, settings, fingerprints)
+
+
+def predict_cells(
+    cache: LogitCache,
+    models: Mapping[str, keras.Model],
+    images: CellImages,
+    cells: Sequence[Cell],
+    *,
+    batch_size: int = 128,
+    progress: bool = True,
+) -> None:
+    """Fills the cache with the logits of all models in all cells.
+
+    The seed of the noise, the number of draws (one for models without noise) and the number type are those that the cache was opened with.
+    Cells that it holds already are skipped. The noise of a model starts from a
+    seed of its own in every cell, so an interrupted evaluation that goes on gives the
+    same logits as one that ran through.
+
+    Args:
+        cache: `LogitCache`. From `open_cache`.
+        models: dict from name to `keras.Model` that takes images in 0..255 and returns
+            logits. Their V1 noise is switched on.
+        images: `CellImages`.
+        cells: sequence of `Cell`.
+        batch_size: int. Defaults to `128`.
+        progress: bool. Whether to show a progress bar. Defaults to `True`.
+    """
+    if batch_size < 1:
+        raise ValueError(
+            f"batch_size must be at least 1. Received: batch_size={batch_size}"
+        )
+    noise_samples, seed = cache.settings["noise_samples"], cache.settings["seed"]
+    predictors = {}
+    for name, model in models.items():
+        set_noise(model, "stochastic")
+        predictors[name] = _Predictor(model, noise_samples)
+    bar = keras.utils.Progbar(len(cells), unit_name="cell") if progress else None
+    for done, cell in enumerate(cells, start=1):
+        missing = [name for name in models if name not in cache.models(cell)]
+        if missing:
+            for name in missing:
+                set_noise(models[name], "stochastic", seed=_seed(seed, name, cell))
+            logits: dict[str, list[np.ndarray]] = {name: [] for name in missing}
+            labels, ids = [], []
+            for batch in _ahead(images.batches(cell, batch_size)):
+                shown = tf.convert_to_tensor(batch.images)
+                labels.append(batch.labels)
+                ids.append(batch.ids)
+                for name in missing:
+                    answers = predictors[name](shown)
+                    logits[name].append(answers.astype(cache.settings["dtype"]))
+            cache.add(
+                cell,
+                np.concatenate(labels),
+                np.concatenate(ids),
+                {name: np.concatenate(parts, 1) for name, parts in logits.items()},
+            )
+        if bar is not None:
+            bar.update(done)
+
+
+class _Predictor:
+    """A compiled model, called several times per batch if it is stochastic."""
+
+    def __init__(self, model: keras.Model, noise_samples: int) -> None:
+        # Compiled after the noise was switched on; later calls of `set_noise` only
+        # change the seed, which is a variable. The number of images stays open, so
+        # that the last batch does not retrace.
+        signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+        self._call = tf.function(
+            lambda x: tf.cast(
+                model(tf.cast(x, tf.float32), training=False), tf.float32
+            ),
+            input_signature=[signature],
+        )
+        stochastic = any(layer.is_stochastic for layer in noise_layers(model))
+        self._draws = noise_samples if stochastic else 1
+
+    def __call__(self, images: tf.Tensor) -> np.ndarray:
+        return np.stack([self._call(images).numpy() for _ in range(self._draws)])
+
+
+def _seed(seed: int, name: str, cell: Cell) -> int:
+    """A seed that depends on what it is for, not on what ran before."""
+    digest = hashlib.sha256(f"{seed}/{name}/{cell}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
+
+
+def _ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """Prepares the next item in a thread while the current one is used."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield item
