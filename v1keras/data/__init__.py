@@ -1,5 +1,20 @@
 """Image data: embedded shapes, folders, TensorFlow Datasets, corrupted sets."""
 
+from v1keras.data.augment import AUGMENTATIONS, AffineAugmentation, get_augmentation
+from v1keras.data.datasets import SPLITS, ImageDataset, Split, load_dataset
+from v1keras.data.pipeline import pipeline, steps_per_epoch
 from v1keras.data.shapes import SHAPES, draw_shapes
 
-__all__ = ["SHAPES", "draw_shapes"]
+__all__ = [
+    "AUGMENTATIONS",
+    "SHAPES",
+    "SPLITS",
+    "AffineAugmentation",
+    "ImageDataset",
+    "Split",
+    "draw_shapes",
+    "get_augmentation",
+    "load_dataset",
+    "pipeline",
+    "steps_per_epoch",
+]

@@ -1,0 +1,448 @@
+"""One way to open every data set: `load_dataset`."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from v1keras.data.folders import FileList, find_images, fingerprint
+from v1keras.data.images import ImageFiles, read_image
+from v1keras.data.shapes import SHAPES, draw_shapes
+from v1keras.data.tfds import TfdsImages, open_builder
+
+SPLITS = ("train", "validation", "test")
+"""The names of the splits that every data set has."""
+
+VALIDATION_SOURCES = ("fold", "test")
+"""Where the images come from on which the choices of training are made."""
+
+_ACCEPTED = (
+    "A data set is `shapes` (or shapes:TRAIN:TEST with numbers of images), a folder "
+    "(the Tiny ImageNet layout, train/ and val/ with class folders, or class folders "
+    "only) or the name of an image classification set of TensorFlow Datasets"
+)
+# cifar10, imagenet2012:5.1.0, cifar10_corrupted/fog_1:1.0.0
+_TFDS_NAME = r"[a-z]\w*(/[\w.\-]+)?(:\d+\.\d+\.\d+)?"
+_SHAPES_COUNTS, _SHAPES_SIZE = (4800, 1200), 64
+_IMAGE_SIZE_OF_MIXED = 224
+_TEST_FRACTION = 0.2
+# Not the caller's seed: runs with different seeds must share their test images.
+_TEST_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images.
+
+    Attributes:
+        name: str.
+        images: uint8 RGB array (n, S, S, 3), or an `ImageFiles`, which reads like one,
+            where the images are too many to be held in memory.
+        labels: int32 array (n,).
+        ids: tuple of str. A name for each image.
+    """
+
+    name: str
+    images: np.ndarray | ImageFiles
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.labels) == len(self.ids):
+            raise ValueError(
+                "images, labels and ids must be equally many. Received: "
+                f"{len(self.images)}, {len(self.labels)}, {len(self.ids)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.images.shape[1]
+
+    def subset(self, indices: np.ndarray, name: str | None = None) -> "Split":
+        """A new split of the images at `indices`.
+
+        Args:
+            indices: int array (m,).
+            name: str or None. The name of the new split; `None` keeps the name.
+
+        Returns:
+            A `Split` of m images.
+        """
+        files = isinstance(self.images, ImageFiles)
+        return Split(
+            name or self.name,
+            self.images.subset(indices) if files else self.images[indices],
+            self.labels[indices],
+            tuple(self.ids[index] for index in indices),
+        )
+
+    def in_memory(self) -> "Split":
+        """The same split with its images decoded into an array."""
+        return dataclasses.replace(self, images=np.asarray(self.images))
+
+
+class ImageDataset:
+    """A data set with the splits "train", "validation" and "test".
+
+    Made by `load_dataset`. Images are read when a split is asked for.
+
+    Attributes:
+        name: str. The name or path that it was opened by.
+        class_names: tuple of str. Identifiers of the classes, by label.
+        display_names: tuple of str. What a reader calls the classes.
+        image_size: int. Height and width of the images in pixels.
+        fingerprint: str. SHA-256 digest that tells different data apart.
+        validation_source: str. "fold": validation images are held out from the
+            training images; "test": they are the test images; "folder": the data set
+            brings its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        class_names: tuple[str, ...],
+        display_names: tuple[str, ...],
+        image_size: int,
+        fingerprint: str,
+        sources: dict[str, Callable[[], Split]],
+        validation_fraction: float,
+        validation_source: str,
+        seed: int,
+        keep_in_memory: bool,
+    ) -> None:
+        self.name = name
+        self.class_names = class_names
+        self.display_names = display_names
+        self.image_size = image_size
+        self.fingerprint = fingerprint
+        own_fold = "validation" in sources and validation_source == "fold"
+        self.validation_source = "folder" if own_fold else validation_source
+        self._sources = sources
+        self._validation_fraction = validation_fraction
+        self._seed = seed
+        self._keep_in_memory = keep_in_memory
+        self._opened: dict[str, Split] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<ImageDataset {self.name!r}, {len(self.class_names)} classes, "
+            f"{self.image_size} px>"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of images in each split."""
+        return {name: len(self._open(name)) for name in SPLITS}
+
+    def split(self, name: str) -> Split:
+        """Reads a split; the second call returns the same object.
+
+        Args:
+            name: str. "train", "validation" or "test".
+
+        Returns:
+            A `Split`.
+
+        Raises:
+            ValueError: if the name is another one or an image cannot be read.
+        """
+        if name not in SPLITS:
+            raise ValueError(
+                f"`name` must be one of {', '.join(SPLITS)}. Received: name={name!r}"
+            )
+        split = self._open(name)
+        if self._keep_in_memory and isinstance(split.images, ImageFiles):
+            split = self._opened[name] = split.in_memory()
+        return split
+
+    def _open(self, name: str) -> Split:
+        """The split with its images read or not."""
+        if name not in self._opened:
+            if name == "test":
+                self._opened["test"] = self._test()
+            elif self.validation_source == "fold":
+                self._open_fold()
+            elif name == "train":
+                self._opened["train"] = self._development()
+            elif self.validation_source == "test":
+                self._opened[name] = dataclasses.replace(self.split("test"), name=name)
+            else:
+                self._opened[name] = self._sources["validation"]()
+        return self._opened[name]
+
+    def _test(self) -> Split:
+        if "test" in self._sources:
+            return self._sources["test"]()
+        whole = self._sources["all"]()
+        _, held_out = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
+        return whole.subset(held_out, "test")
+
+    def _development(self) -> Split:
+        """All images that are not test images."""
+        if "train" in self._sources:
+            return self._sources["train"]()
+        whole = self._sources["all"]()
+        kept, _ = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
+        return whole.subset(kept, "train")
+
+    def _open_fold(self) -> None:
+        whole = self._development()
+        kept, held_out = stratified_split(
+            whole.labels, self._validation_fraction, seed=self._seed
+        )
+        self._opened["train"] = whole.subset(kept)
+        self._opened["validation"] = whole.subset(held_out, "validation")
+
+
+def stratified_split(
+    labels: np.ndarray, fraction: float, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides images so that every class gives the same share.
+
+    A class gives `round(fraction * n)` of its n images, but at least one, and keeps at
+    least one.
+
+    Args:
+        labels: int array (n,).
+        fraction: float. The share that is held out, between 0 and 1.
+        seed: int. Which images, not negative.
+
+    Returns:
+        A tuple `(kept, held_out)` of sorted index arrays.
+
+    Raises:
+        ValueError: if a class has fewer than two images.
+    """
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise ValueError(
+                "a class needs at least two images to be divided. "
+                f"Received: {len(members)} of the class with label {label}"
+            )
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        # One stream a class: the draw does not depend on what other classes there are.
+        rng = np.random.default_rng([seed, int(label)])
+        held_out.append(rng.choice(members, size=count, replace=False))
+    held_out = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def load_dataset(
+    name: str | os.PathLike,
+    *,
+    image_size: int | None = None,
+    validation_fraction: float = 0.05,
+    validation_source: str = "fold",
+    seed: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    memory_limit: float = 4.0,
+) -> ImageDataset:
+    """Opens a data set by its name or path.
+
+    | name | training images | test images |
+    |---|---|---|
+    | `shapes` | 4800 drawn ones | 1200 other drawn ones |
+    | `shapes:N:M` | N drawn ones | M other drawn ones |
+    | folder with `val/val_annotations.txt` | `train/` | `val/` |
+    | folder with `train/` | `train/` | `test/` if labelled, else `val/` |
+    | folder with class folders only | 80 % of each class | the other 20 % |
+    | TensorFlow Datasets | `train` | `test` if labelled, else `validation` |
+
+    Whatever is chosen during training is chosen on the split "validation", which is a
+    stratified fold of the training images, drawn by `seed`, and not part of the split
+    "train". A folder that has `train/`, `val/` and a labelled `test/` brings its own.
+    The test images depend on no seed.
+
+    Args:
+        name: str or path. See the table.
+        image_size: int or None. Height and width in pixels: the shorter side is scaled
+            to it and the centre is cropped. `None` takes the size of the images if
+            they are square and of one size, else 224.
+        validation_fraction: float. The share of the training images of each class that
+            is held out as "validation". Defaults to `0.05`.
+        validation_source: str. `"fold"` as above, or `"test"` to choose on the test
+            images, as some papers do: then no training image is held out. Defaults to
+            `"fold"`.
+        seed: int. Draws the validation fold, not negative. Defaults to `0`.
+        data_dir: str, path or None. Where TensorFlow Datasets keeps its data.
+        memory_limit: float. Up to so many GiB (2**30 bytes) of decoded images are held
+            in memory; beyond, they are read from their files again in each epoch.
+            Defaults to `4.0`.
+
+    Returns:
+        An `ImageDataset`.
+
+    Raises:
+        FileNotFoundError: if a path does not exist.
+        ValueError: if an argument is out of its range, the name is unknown, or the
+            data set is unusable.
+
+    Example:
+
+    >>> dataset = load_dataset("shapes:240:60")
+    >>> dataset.split("train").images.shape, dataset.sizes["validation"]
+    ((228, 64, 64, 3), 12)
+    """
+    if image_size is not None and image_size < 1:
+        raise ValueError(
+            f"`image_size` must be positive. Received: image_size={image_size}"
+        )
+    if not 0 < validation_fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must lie between 0 and 1. "
+            f"Received: validation_fraction={validation_fraction}"
+        )
+    if validation_source not in VALIDATION_SOURCES:
+        raise ValueError(
+            f"`validation_source` must be one of {', '.join(VALIDATION_SOURCES)}. "
+            f"Received: validation_source={validation_source!r}"
+        )
+    if seed < 0:
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+    name = os.fspath(name)
+    if not name:
+        raise ValueError(f"{_ACCEPTED}. Received: name={name!r}")
+    if name.partition(":")[0] == "shapes":
+        parts = _shapes_parts(name, image_size)
+    elif Path(name).expanduser().is_dir():
+        parts = _folder_parts(name, image_size, memory_limit)
+    elif not re.fullmatch(_TFDS_NAME, name):
+        raise FileNotFoundError(f"there is no such folder: {name}. {_ACCEPTED}")
+    else:
+        parts = _tfds_parts(name, image_size, data_dir, memory_limit)
+    return ImageDataset(
+        name=name,
+        validation_fraction=validation_fraction,
+        validation_source=validation_source,
+        seed=seed,
+        **parts,
+    )
+
+
+def _shapes_parts(name: str, image_size: int | None) -> dict:
+    try:
+        counts = [int(part) for part in name.split(":")[1:]]
+    except ValueError:
+        counts = [0]
+    if len(counts) > 2 or any(count < 2 * len(SHAPES) for count in counts):
+        raise ValueError(
+            "shapes takes up to two numbers of images, shapes:TRAIN:TEST, each at "
+            f"least {2 * len(SHAPES)}. Received: {name}"
+        )
+    train, test = [*counts, *_SHAPES_COUNTS[len(counts) :]]
+    size = image_size or _SHAPES_SIZE
+
+    def source(role: str, count: int, seed: int) -> Callable[[], Split]:
+        def draw() -> Split:
+            images, labels = draw_shapes(count, image_size=size, seed=seed)
+            ids = tuple(f"{role}/{index}" for index in range(count))
+            return Split(role, images, labels, ids)
+
+        return draw
+
+    sample, _ = draw_shapes(2 * len(SHAPES), image_size=size)
+    digest = hashlib.sha256(f"shapes {size} {train} {test}".encode() + sample.tobytes())
+    return {
+        "class_names": SHAPES,
+        "display_names": SHAPES,
+        "image_size": size,
+        "fingerprint": digest.hexdigest(),
+        "sources": {
+            "train": source("train", train, 0),
+            "test": source("test", test, 1),
+        },
+        "keep_in_memory": True,
+    }
+
+
+def _folder_parts(name: str, image_size: int | None, memory_limit: float) -> dict:
+    folders = find_images(name)
+    size = image_size or _common_size(folders.splits)
+
+    def source(role: str, files: FileList) -> Callable[[], Split]:
+        images = ImageFiles(files.paths, size)
+        return lambda: Split(role, images, files.labels, files.ids)
+
+    count = sum(len(files.paths) for files in folders.splits.values())
+    return {
+        "class_names": folders.class_names,
+        "display_names": folders.display_names,
+        "image_size": size,
+        "fingerprint": fingerprint(folders.splits),
+        "sources": {role: source(role, f) for role, f in folders.splits.items()},
+        "keep_in_memory": decoded_gib(count, size) <= memory_limit,
+    }
+
+
+def decoded_gib(count: int, image_size: int) -> float:
+    """The size of `count` decoded images in GiB."""
+    return count * image_size**2 * 3 / 2**30
+
+
+def _common_size(splits: dict[str, FileList]) -> int:
+    """The size of the first image of each class, if it is one and square."""
+    shapes = set()
+    for files in splits.values():
+        _, first = np.unique(files.labels, return_index=True)
+        shapes |= {read_image(files.paths[index]).shape[:2] for index in first}
+    if len(shapes) == 1:
+        height, width = shapes.pop()
+        if height == width:
+            return height
+    return _IMAGE_SIZE_OF_MIXED
+
+
+def _tfds_parts(
+    name: str,
+    image_size: int | None,
+    data_dir: str | os.PathLike | None,
+    memory_limit: float,
+) -> dict:
+    try:
+        source = TfdsImages(open_builder(name, data_dir))
+    except ValueError as error:
+        raise ValueError(
+            f"there is no such folder, and {error}. {_ACCEPTED}. Received: name={name!r}"
+        ) from error
+    source.prepare()
+    size = image_size or source.image_size or _IMAGE_SIZE_OF_MIXED
+    roles = source.roles()
+    needed = decoded_gib(sum(source.count(split) for split in roles.values()), size)
+    if needed > memory_limit:
+        raise ValueError(
+            f"{name} takes {needed:.1f} GiB of memory at {size} pixels, more than "
+            f"`memory_limit`={memory_limit}. Use a smaller `image_size`, or its images "
+            "in class folders, which are read from disk"
+        )
+
+    def reader(role: str, split: str) -> Callable[[], Split]:
+        def read() -> Split:
+            images, labels = source.read(split, size)
+            ids = tuple(f"{split}/{index}" for index in range(len(labels)))
+            return Split(role, images, labels, ids)
+
+        return read
+
+    return {
+        "class_names": source.class_names,
+        "display_names": tuple(n.replace("_", " ") for n in source.class_names),
+        "image_size": size,
+        "fingerprint": source.fingerprint(),
+        "sources": {role: reader(role, split) for role, split in roles.items()},
+        "keep_in_memory": True,
+    }

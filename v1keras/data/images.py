@@ -1,0 +1,197 @@
+"""Image files to uint8 RGB arrays of one size."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Endings of the files that count as images, in lower case."""
+
+_ACCEPTED = (
+    "Accepted are 8-bit or 16-bit JPEG, PNG, BMP, WebP and TIFF images in grey or "
+    "RGB, without transparent pixels"
+)
+# How each format begins and what must stand in the second half of a whole file.
+# OpenCV fills the missing part of a truncated file with grey and says nothing.
+_END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+_FILES_PER_TASK = 64
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decodes one encoded image.
+
+    Grey images are repeated over the three channels, 16-bit ones are reduced to 8
+    bits, and an alpha channel is dropped if every pixel is opaque. The orientation
+    in EXIF data is ignored, as `tf.io.decode_jpeg` and torchvision do.
+
+    Args:
+        data: bytes. The content of the file.
+        name: str. What to call the image in messages.
+
+    Returns:
+        uint8 RGB array (height, width, 3).
+
+    Raises:
+        ValueError: if the image cannot be read or is of another kind.
+    """
+    image = None
+    if data and _is_whole(data):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"cannot read the image, it is damaged or none: {name}")
+    if image.dtype == np.uint16:
+        image = np.rint(image / 257.0).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{_ACCEPTED}. Received: {image.dtype} pixels in {name}")
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    channels = image.shape[-1]
+    if channels == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if channels == 4 and image[..., 3].min() == 255:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    kind = "transparent pixels" if channels == 4 else f"{channels} channels"
+    raise ValueError(f"{_ACCEPTED}. Received: {kind} in {name}")
+
+
+def _is_whole(data: bytes) -> bool:
+    for start, end in _END_MARKERS.items():
+        if data.startswith(start):
+            # Some writers leave padding after the end, hence not just the last bytes.
+            return data.find(end, len(data) // 2) >= 0
+    return True
+
+
+def fit_image(image: np.ndarray, image_size: int) -> np.ndarray:
+    """Scales the shorter side to `image_size` and crops the centre.
+
+    Reductions average over the area of each new pixel (antialiased), enlargements
+    are bilinear. An image that fits already is returned as it is.
+
+    Args:
+        image: uint8 array (height, width, 3).
+        image_size: int. The new height and width in pixels.
+
+    Returns:
+        uint8 array (image_size, image_size, 3).
+    """
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    if shorter != image_size:
+        scale = image_size / shorter
+        new_width = max(image_size, round(width * scale))
+        new_height = max(image_size, round(height * scale))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(image, (new_width, new_height), interpolation=method)
+        height, width = new_height, new_width
+    top, left = (height - image_size) // 2, (width - image_size) // 2
+    return image[top : top + image_size, left : left + image_size]
+
+
+def read_image(path: str | os.PathLike, image_size: int | None = None) -> np.ndarray:
+    """Reads one image file.
+
+    Args:
+        path: str or path. The file.
+        image_size: int or None. Height and width of the result in pixels (see
+            `fit_image`); `None` keeps the size of the file. Defaults to `None`.
+
+    Returns:
+        uint8 RGB array (height, width, 3).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an acceptable image.
+    """
+    image = decode_image(Path(path).read_bytes(), str(path))
+    return image if image_size is None else fit_image(image, image_size)
+
+
+def read_many(read: Callable[[int], np.ndarray], out: np.ndarray) -> np.ndarray:
+    """Fills `out[i] = read(i)` for all i, in parallel threads.
+
+    Threads are enough: OpenCV and file reading release Python's lock.
+
+    Args:
+        read: callable from an index to one image.
+        out: array whose first axis runs over the images.
+
+    Returns:
+        `out`.
+    """
+
+    def fill(start: int) -> None:
+        for index in range(start, min(start + _FILES_PER_TASK, len(out))):
+            out[index] = read(index)
+
+    starts = range(0, len(out), _FILES_PER_TASK)
+    if len(starts) < 2:
+        for start in starts:
+            fill(start)
+        return out
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(fill, start) for start in starts]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            # Without this, an unreadable first file would be reported only after
+            # all others have been read.
+            pool.shutdown(cancel_futures=True)
+            raise
+    return out
+
+
+class ImageFiles:
+    """A stack of image files that reads like a uint8 array (N, S, S, 3).
+
+    Indexing with a slice or integers reads and decodes these files;
+    `numpy.asarray` reads all. Used in place of an array where the decoded images
+    would not fit into memory.
+
+    Args:
+        paths: sequence of paths.
+        image_size: int. Height and width of the images in pixels.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, paths: Sequence[str | os.PathLike], image_size: int) -> None:
+        # Strings take a third of the memory of paths, which counts for millions.
+        self.paths = np.array([os.fspath(path) for path in paths], dtype=object)
+        self.image_size = image_size
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.paths), self.image_size, self.image_size, 3
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the decoded images in bytes."""
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
+        paths = self.paths[key]
+        if isinstance(paths, str):
+            return read_image(paths, self.image_size)
+        size = self.image_size
+        out = np.empty((len(paths), size, size, 3), np.uint8)
+        return read_many(lambda index: read_image(paths[index], size), out)
+
+    def __array__(
+        self, dtype: np.dtype | None = None, copy: bool | None = None
+    ) -> np.ndarray:
+        images = self[:]
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+    def subset(self, indices: np.ndarray) -> "ImageFiles":
+        """The files at `indices`, not yet read."""
+        return ImageFiles(self.paths[indices], self.image_size)
