@@ -1,3 +1,9 @@
 """V1 front-ends, ensembles and distillation for robust CNNs in Keras 3."""
 
+from v1keras import layers, models, v1
+from v1keras.layers import set_noise
+from v1keras.v1 import Variant
+
 __version__ = "0.1.0"
+
+__all__ = ["Variant", "layers", "models", "set_noise", "v1"]

@@ -1,0 +1,7 @@
+"""Layers of primary visual cortex, for any Keras model."""
+
+from v1keras.layers.gabor_filter_bank import GaborFilterBank
+from v1keras.layers.neuronal_noise import NeuronalNoise, noise_layers, set_noise
+from v1keras.layers.vone_block import VOneBlock
+
+__all__ = ["GaborFilterBank", "NeuronalNoise", "VOneBlock", "noise_layers", "set_noise"]

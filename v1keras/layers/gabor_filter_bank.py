@@ -1,0 +1,158 @@
+"""A fixed bank of Gabor filters, each on one colour channel."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from v1keras.v1 import GaborParameters, gabor_kernels
+from v1keras.v1.distributions import COLOR_CHANNELS
+
+
+@keras.saving.register_keras_serializable(package="v1keras")
+class GaborFilterBank(keras.layers.Layer):
+    """Linear responses of Gabor receptive fields.
+
+    Every filter sees one colour channel, so the bank is three convolutions with
+    one input channel each: a third of the work of one convolution over RGB. The
+    kernels are non-trainable weights. Padding is `kernel_size // 2` zeros on every
+    side, as in the published VOneNets (TensorFlow's `"same"` pads unevenly for
+    strides above 1 and would shift the map).
+
+    Args:
+        gabors: `GaborParameters` of length n.
+        image_size: int or None. The number of pixels that span `visual_degrees`.
+            Defaults to the height of the input when the layer is built.
+        visual_degrees: float. Visual angle of the image, in degrees. Defaults to
+            `2.0`.
+        kernel_size: int. Height and width of the kernels in pixels, odd. Defaults
+            to `25`.
+        stride: int. Stride of the filters in pixels. Defaults to `2`.
+        gain: float or sequence of n floats. Factor on the responses, folded into
+            the kernels. Defaults to `1.0`.
+        **kwargs: the arguments of every `keras.layers.Layer`.
+
+    Input shape:
+        (batch, height, width, 3), RGB in [-1, 1].
+
+    Output shape:
+        (batch, (height - 1) // stride + 1, (width - 1) // stride + 1, n).
+
+    Raises:
+        ValueError: if the stride is not positive, the input does not have three
+            channels, or `image_size` is neither given nor known when built.
+
+    Example:
+
+    >>> gabors = v1keras.v1.sample_gabors(16, seed=0)
+    >>> bank = v1keras.layers.GaborFilterBank(gabors)
+    >>> bank(np.zeros((1, 64, 64, 3), "float32")).shape
+    TensorShape([1, 32, 32, 16])
+    """
+
+    def __init__(
+        self,
+        gabors: GaborParameters | dict,
+        *,
+        image_size: int | None = None,
+        visual_degrees: float = 2.0,
+        kernel_size: int = 25,
+        stride: int = 2,
+        gain: float | Sequence[float] = 1.0,
+        **kwargs,
+    ):
+        super().__init__(**{"trainable": False, **kwargs})
+        if stride < 1:
+            raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
+        if isinstance(gabors, dict):
+            gabors = GaborParameters(**gabors)
+        self.gabors = gabors
+        self.image_size = image_size
+        self.visual_degrees = visual_degrees
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.gain = gain
+        self._filters_of_color = [
+            np.flatnonzero(gabors.channel_q0 == color)
+            for color in range(COLOR_CHANNELS)
+        ]
+        by_color = np.concatenate(self._filters_of_color)
+        in_order = np.array_equal(by_color, np.arange(len(gabors)))
+        self._order = None if in_order else np.argsort(by_color)
+
+    def build(self, input_shape):
+        if len(input_shape) != 4 or input_shape[-1] != COLOR_CHANNELS:
+            raise ValueError(
+                "The input must have shape (batch, height, width, 3). "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        image_size = self.image_size or input_shape[1]
+        if image_size is None:
+            raise ValueError(
+                "`image_size` must be given when the height of the input is unknown. "
+                f"Received: image_size=None, input_shape={tuple(input_shape)}"
+            )
+        kernels, _ = gabor_kernels(
+            self.gabors,
+            image_size=image_size,
+            visual_degrees=self.visual_degrees,
+            kernel_size=self.kernel_size,
+        )
+        kernels = np.moveaxis(kernels, 0, -1) * np.asarray(self.gain)
+        self._kernels = {}
+        for color, filters in enumerate(self._filters_of_color):
+            if filters.size:
+                value = kernels[:, :, np.newaxis, filters].astype("float32")
+                self._kernels[color] = self.add_weight(
+                    name=f"kernel_{'rgb'[color]}",
+                    shape=value.shape,
+                    initializer=lambda shape, dtype, value=value: ops.convert_to_tensor(
+                        value, dtype
+                    ),
+                    trainable=False,
+                )
+
+    def call(self, images):
+        responses = ops.concatenate(self.responses_by_color(images), axis=-1)
+        if self._order is None:
+            return responses
+        return ops.take(responses, self._order, axis=-1)
+
+    def responses_by_color(self, images) -> list:
+        """Responses of the filters on red, then green, then blue.
+
+        Putting the channels in order costs a pass over the whole map; a layer that
+        does not need the order takes them from here. A colour that no filter looks
+        at is left out.
+        """
+        half = self.kernel_size // 2
+        padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
+        return [
+            ops.conv(
+                padded[..., color : color + 1],
+                kernel,
+                strides=self.stride,
+                padding="valid",
+                data_format="channels_last",
+            )
+            for color, kernel in self._kernels.items()
+        ]
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return (batch, self._steps(height), self._steps(width), len(self.gabors))
+
+    def _steps(self, pixels: int | None) -> int | None:
+        return None if pixels is None else (pixels - 1) // self.stride + 1
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "gabors": self.gabors.to_dict(),
+            "image_size": self.image_size,
+            "visual_degrees": self.visual_degrees,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "gain": np.asarray(self.gain).tolist(),
+        }

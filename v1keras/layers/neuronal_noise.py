@@ -1,0 +1,202 @@
+"""Neuronal noise: variance proportional to the mean, as in cortex."""
+
+import keras
+from keras import ops
+
+NOISE_MODES = ("stochastic", "off", "fixed")
+
+# Keeps the derivative of the square root finite; the published models have it too.
+_EPSILON = 1e-4
+# An odd constant: the seeds of the replicas lie far apart.
+_REPLICA_STRIDE = 0x9E3779B1
+
+
+class _ReplicaSeedGenerator(keras.random.SeedGenerator):
+    """A seed generator whose draws differ between replicas of a TF strategy.
+
+    Keras gives each replica a copy of the same state, so that all of them would
+    draw the same noise.
+    """
+
+    def next(self, ordered=True):
+        seed = super().next(ordered=ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        offset = ops.cast(replica.replica_id_in_sync_group, seed.dtype)
+        offset = offset * ops.cast(_REPLICA_STRIDE, seed.dtype)
+        return ops.stack([seed[0] + offset, seed[1]])
+
+
+@keras.saving.register_keras_serializable(package="v1keras")
+class NeuronalNoise(keras.layers.Layer):
+    """Adds Gaussian noise whose variance grows with the response.
+
+    With `u = responses * noise_scale + noise_level`, the layer returns
+    `(u + N(0, 1) * sqrt(relu(u) + 1e-4) * noise_gain - noise_level) / noise_scale`
+    (Dapello, Marques et al. 2020; Softky and Koch 1993 for the variance). The noise
+    is on at inference too: these models are stochastic.
+
+    Args:
+        noise_gain: float. Factor on the standard deviation; 0 adds nothing.
+            Defaults to `1.0`.
+        noise_scale: float. From responses to spikes. Defaults to `0.286`.
+        noise_level: float. Spontaneous activity, in spikes. Defaults to `0.071`.
+        noise: str. `"stochastic"` draws new noise in each call, `"off"` none,
+            `"fixed"` adds one pattern, drawn from `seed`, to every image. See
+            `v1keras.set_noise` to switch it in a model. Defaults to `"stochastic"`.
+        rectify: bool. Whether negative noisy responses become 0. Defaults to
+            `False`.
+        seed: int. Seed of the noise. Defaults to `0`.
+        **kwargs: the arguments of every `keras.layers.Layer`.
+
+    Input shape:
+        Any; the first axis is the batch.
+
+    Output shape:
+        That of the input.
+
+    Raises:
+        ValueError: if `noise` is unknown, the scale not positive or the gain
+            negative.
+
+    Example:
+
+    >>> layer = v1keras.layers.NeuronalNoise(noise="fixed", seed=0)
+    >>> responses = np.ones((2, 8, 8, 4), "float32")
+    >>> bool(np.all(layer(responses)[0] == layer(responses)[1]))
+    True
+    """
+
+    def __init__(
+        self,
+        noise_gain: float = 1.0,
+        *,
+        noise_scale: float = 0.286,
+        noise_level: float = 0.071,
+        noise: str = "stochastic",
+        rectify: bool = False,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if noise_gain < 0 or noise_scale <= 0:
+            raise ValueError(
+                "`noise_gain` must be at least 0 and `noise_scale` positive. "
+                f"Received: noise_gain={noise_gain}, noise_scale={noise_scale}"
+            )
+        self.noise_gain = noise_gain
+        self.noise_scale = noise_scale
+        self.noise_level = noise_level
+        self.rectify = rectify
+        self.seed_generator = _ReplicaSeedGenerator(seed)
+        self.set_mode(noise, seed)
+        # Left to itself, Keras would compile with XLA, whose normal draws are an
+        # order of magnitude slower on a CPU; `jit_compile=True` still works.
+        self.supports_jit = False
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether two calls with the same input differ."""
+        return self.noise == "stochastic" and self.noise_gain > 0
+
+    def set_mode(self, noise: str, seed: int = 0) -> None:
+        """Switches the noise and seeds it anew.
+
+        Args:
+            noise: str. `"stochastic"`, `"off"` or `"fixed"`.
+            seed: int. Seed of the following draws.
+
+        Raises:
+            ValueError: if `noise` is unknown.
+        """
+        if noise not in NOISE_MODES:
+            raise ValueError(
+                f"`noise` must be one of {', '.join(NOISE_MODES)}. "
+                f"Received: noise={noise!r}"
+            )
+        self.noise = noise
+        self.seed = seed
+        self.seed_generator.state.assign([seed, 0])
+
+    def call(self, responses):
+        if self.noise != "off" and self.noise_gain > 0:
+            responses = responses + self._draw(responses) * self._deviation(responses)
+        return ops.relu(responses) if self.rectify else responses
+
+    def _draw(self, responses):
+        shape = ops.shape(responses)
+        if self.noise == "fixed":
+            # One pattern for all images: independent of the size of the batch.
+            shape, seed = (1, *shape[1:]), self.seed
+        else:
+            seed = self.seed_generator
+        return keras.random.normal(shape, dtype=responses.dtype, seed=seed)
+
+    def _deviation(self, responses):
+        """Standard deviation of the noise, in the units of `responses`."""
+        spikes = ops.relu(responses * self.noise_scale + self.noise_level)
+        return ops.sqrt(spikes + _EPSILON) * (self.noise_gain / self.noise_scale)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "noise_gain": self.noise_gain,
+            "noise_scale": self.noise_scale,
+            "noise_level": self.noise_level,
+            "noise": self.noise,
+            "rectify": self.rectify,
+            "seed": self.seed,
+        }
+
+
+def noise_layers(layer: keras.layers.Layer) -> list[NeuronalNoise]:
+    """All `NeuronalNoise` layers within a layer or model, nested ones too."""
+    return [
+        inner
+        for inner in layer._flatten_layers(include_self=True, recursive=True)
+        if isinstance(inner, NeuronalNoise)
+    ]
+
+
+def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
+    """Switches the neuronal noise of every V1 front-end in a model.
+
+    Several front-ends (the members of an ensemble) are seeded differently from each
+    other. Functions that Keras has compiled for `predict`, `evaluate` and `fit` are
+    made anew; a `tf.function` of your own that calls the model keeps the noise that
+    it was traced with.
+
+    Args:
+        model: Keras model or layer.
+        noise: str. `"stochastic"` (as in training and in the paper), `"off"`, or
+            `"fixed"` (the same pattern for each image: deterministic).
+        seed: int. Seed of the noise; 0 is a seed. Defaults to `0`.
+
+    Raises:
+        ValueError: if `noise` is unknown.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
+    >>> v1keras.set_noise(model, "off")
+    """
+    for index, layer in enumerate(noise_layers(model)):
+        layer.set_mode(noise, member_seed(seed, index))
+    for inner in model._flatten_layers(include_self=True, recursive=True):
+        if isinstance(inner, keras.Model):
+            inner.train_function = None
+            inner.test_function = None
+            inner.predict_function = None
+
+
+def member_seed(seed: int, index: int) -> int:
+    """The seed of the `index`-th noise layer of a model; the first keeps `seed`."""
+    return (seed + index * 1_000_003) % 2**31

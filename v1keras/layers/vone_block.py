@@ -1,0 +1,241 @@
+"""VOneBlock: a model of primary visual cortex as a Keras layer."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from v1keras.layers.gabor_filter_bank import GaborFilterBank
+from v1keras.layers.neuronal_noise import NeuronalNoise
+from v1keras.v1 import GaborParameters, Variant, get_variant
+
+CHANNEL_ORDERS = ("sampled", "color")
+
+# Energies below this count as it, so that no derivative of the square root is
+# infinite; half precision has no smaller useful number.
+_ENERGY_FLOOR = {"float16": 1e-7}
+_DEFAULT_ENERGY_FLOOR = 1e-12
+
+
+@keras.saving.register_keras_serializable(package="v1keras")
+class VOneBlock(keras.layers.Layer):
+    """Simple and complex cells of V1 with neuronal noise.
+
+    A fixed Gabor filter bank with quadrature pairs, `relu(q0)` for simple cells,
+    `sqrt(q0^2 + q1^2) / sqrt(2)` for complex ones, and noise whose variance is
+    proportional to the mean (Dapello, Marques et al., "Simulating a Primary Visual
+    Cortex at the Front of CNNs Improves Robustness to Image Perturbations", NeurIPS
+    2020). Nothing in it is trained.
+
+    Args:
+        variant: str or `v1keras.v1.Variant`. Which model of V1; it fills what is
+            not given. Defaults to `"standard"`.
+        image_size: int or None. The number of pixels that span `visual_degrees`.
+            Defaults to the height of the input when the layer is built, and must be
+            given when that is unknown then.
+        visual_degrees: float. Visual angle of the image, in degrees. Defaults to
+            `2.0`.
+        kernel_size: int. Height and width of the kernels in pixels, odd. Defaults
+            to `25`.
+        stride: int. Stride in pixels. Defaults to `2`.
+        k_exc: float. Gain of all cells. Defaults to `23.5`.
+        noise_scale: float. From responses to spikes. Defaults to `0.286`.
+        noise_level: float. Spontaneous activity, in spikes. Defaults to `0.071`.
+        gabors: `v1keras.v1.GaborParameters` or None. Explicit parameters, simple
+            cells first. By default the variant's are sampled.
+        simple_channels: int or None. The number of simple cells. Defaults to the
+            variant's.
+        complex_channels: int or None. The number of complex cells. Defaults to the
+            variant's.
+        noise: str. `"stochastic"`, `"off"` or `"fixed"`; see `NeuronalNoise`.
+            Defaults to `"stochastic"`.
+        rectify_noise: bool. Whether negative noisy responses become 0, as in the
+            NeurIPS 2020 models. Defaults to `False`.
+        channel_order: str. `"sampled"` keeps the order of the parameters; `"color"`
+            sorts each kind of cell by its colours, which saves reordering the maps:
+            for models trained from scratch. Defaults to `"sampled"`.
+        seed: int. Seed of the noise. Defaults to `0`.
+        **kwargs: the arguments of every `keras.layers.Layer`.
+
+    Input shape:
+        (batch, height, width, 3), RGB in [-1, 1].
+
+    Output shape:
+        (batch, (height - 1) // stride + 1, (width - 1) // stride + 1,
+        simple_channels + complex_channels), simple cells first.
+
+    Raises:
+        ValueError: if the variant has no V1, or numbers of cells and parameters
+            disagree, or a value is out of range.
+
+    Example:
+
+    >>> inputs = keras.Input((64, 64, 3))
+    >>> x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    >>> x = v1keras.layers.VOneBlock("sf_low")(x)
+    >>> outputs = keras.layers.GlobalAveragePooling2D()(x)
+    >>> model = keras.Model(inputs, outputs)
+    >>> model.output_shape
+    (None, 512)
+    """
+
+    def __init__(
+        self,
+        variant: str | Variant | dict = "standard",
+        *,
+        image_size: int | None = None,
+        visual_degrees: float = 2.0,
+        kernel_size: int = 25,
+        stride: int = 2,
+        k_exc: float = 23.5,
+        noise_scale: float = 0.286,
+        noise_level: float = 0.071,
+        gabors: GaborParameters | dict | None = None,
+        simple_channels: int | None = None,
+        complex_channels: int | None = None,
+        noise: str = "stochastic",
+        rectify_noise: bool = False,
+        channel_order: str = "sampled",
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**{"trainable": False, **kwargs})
+        variant = Variant(**variant) if isinstance(variant, dict) else variant
+        variant = get_variant(variant)
+        if not variant.v1:
+            raise ValueError(
+                "`variant` must be one with a V1 front-end. "
+                f"Received: variant={variant.name!r}"
+            )
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(
+                f"`channel_order` must be one of {', '.join(CHANNEL_ORDERS)}. "
+                f"Received: channel_order={channel_order!r}"
+            )
+        if simple_channels is not None or complex_channels is not None:
+            variant = dataclasses.replace(
+                variant,
+                simple_channels=_first_given(simple_channels, variant.simple_channels),
+                complex_channels=_first_given(
+                    complex_channels, variant.complex_channels
+                ),
+            )
+        if isinstance(gabors, dict):
+            gabors = GaborParameters(**gabors)
+        if gabors is not None and len(gabors) != variant.channels:
+            raise ValueError(
+                "`gabors` must hold the parameters of all simple and complex cells. "
+                f"Received: {len(gabors)} parameters, "
+                f"simple_channels={variant.simple_channels}, "
+                f"complex_channels={variant.complex_channels}"
+            )
+        self.variant = variant
+        self.image_size = image_size
+        self.visual_degrees = visual_degrees
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.k_exc = k_exc
+        self.gabors = gabors
+        self.channel_order = channel_order
+
+        parameters = variant.sample() if gabors is None else gabors
+        index = np.arange(variant.channels)
+        simple, complex_ = np.split(index, [variant.simple_channels])
+        pairs = parameters.select(complex_).quadrature()
+        self.bank = GaborFilterBank(
+            parameters.append(pairs),
+            image_size=image_size,
+            visual_degrees=visual_degrees,
+            kernel_size=kernel_size,
+            stride=stride,
+            gain=np.repeat(
+                [k_exc, k_exc / math.sqrt(2.0)], [simple.size, 2 * complex_.size]
+            ),
+            dtype=self.dtype_policy,
+            name="gabor_filter_bank",
+        )
+        # The bank gives, for each colour, its simple cells, then q0, then q1.
+        q0, q1 = parameters.channel_q0, parameters.channel_q1
+        self._splits = [
+            tuple(np.cumsum([np.sum(of == color) for of in (q0[simple], q0[complex_])]))
+            for color in np.unique(np.concatenate([q0, pairs.channel_q0]))
+        ]
+        # Where the pair of a complex cell looks at another colour, q1 has to be
+        # put into the order of q0.
+        q0_order = np.argsort(q0[complex_], kind="stable")
+        q1_place = np.argsort(np.argsort(q1[complex_], kind="stable"))
+        shared = np.array_equal(q0[complex_], q1[complex_])
+        self._q1_order = None if shared else q1_place[q0_order]
+        # From the order of the colours to that of the parameters.
+        by_color = [
+            cells[np.argsort(q0[cells], kind="stable")] for cells in (simple, complex_)
+        ]
+        order = np.argsort(np.concatenate(by_color))
+        sorted_already = channel_order == "color" or np.array_equal(order, index)
+        self._order = None if sorted_already else order
+        self.neuronal_noise = NeuronalNoise(
+            variant.noise_gain,
+            noise_scale=noise_scale,
+            noise_level=noise_level,
+            noise=noise,
+            rectify=rectify_noise,
+            seed=seed,
+            dtype=self.dtype_policy,
+            name="noise",
+        )
+
+    def build(self, input_shape):
+        self.bank.build(input_shape)
+        self.neuronal_noise.build(self.compute_output_shape(input_shape))
+
+    def call(self, images):
+        return self.neuronal_noise(self._cells(images))
+
+    def _cells(self, images):
+        """Noiseless responses of simple and complex cells."""
+        simple, q0, q1 = [], [], []
+        for responses, (first, second) in zip(
+            self.bank.responses_by_color(images), self._splits, strict=True
+        ):
+            simple.append(responses[..., :first])
+            q0.append(responses[..., first:second])
+            q1.append(responses[..., second:])
+        if self._q1_order is not None:
+            q0 = [ops.concatenate(q0, axis=-1)]
+            q1 = [ops.take(ops.concatenate(q1, axis=-1), self._q1_order, axis=-1)]
+        floor = _ENERGY_FLOOR.get(self.compute_dtype, _DEFAULT_ENERGY_FLOOR)
+        cells = [ops.relu(response) for response in simple] + [
+            ops.sqrt(ops.maximum(ops.square(even) + ops.square(odd), floor))
+            for even, odd in zip(q0, q1, strict=True)
+        ]
+        cells = ops.concatenate(cells, axis=-1)
+        return cells if self._order is None else ops.take(cells, self._order, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        shape = self.bank.compute_output_shape(input_shape)
+        return (*shape[:-1], self.variant.channels)
+
+    def get_config(self):
+        noise = self.neuronal_noise
+        return {
+            **super().get_config(),
+            "variant": dataclasses.asdict(self.variant),
+            "image_size": self.image_size,
+            "visual_degrees": self.visual_degrees,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "k_exc": self.k_exc,
+            "noise_scale": noise.noise_scale,
+            "noise_level": noise.noise_level,
+            "gabors": None if self.gabors is None else self.gabors.to_dict(),
+            "noise": noise.noise,
+            "rectify_noise": noise.rectify,
+            "channel_order": self.channel_order,
+            "seed": noise.seed,
+        }
+
+
+def _first_given(value, otherwise):
+    return otherwise if value is None else value

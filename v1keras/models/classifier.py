@@ -1,0 +1,208 @@
+"""Classifiers with a V1 front-end, and the plain CNN that they are compared with."""
+
+import dataclasses
+
+import keras
+from keras import layers
+
+from v1keras.layers import VOneBlock
+from v1keras.models.resnet import (
+    ARCHITECTURES,
+    Seeds,
+    backend,
+    convolution,
+    normalization,
+)
+from v1keras.v1 import VARIANTS, Variant, get_variant
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class V1Setting:
+    """Geometry and response constants of the V1 front-end for one image size.
+
+    Args:
+        visual_degrees: float. Visual angle of the image, in degrees.
+        stride: int. Stride of the front-end, in pixels.
+        sf_max: float. Highest spatial frequency of the named variants, in cycles
+            per degree.
+        k_exc: float. Gain of all cells.
+        noise_scale: float. From responses to spikes.
+        noise_level: float. Spontaneous activity, in spikes.
+    """
+
+    visual_degrees: float
+    stride: int
+    sf_max: float
+    k_exc: float
+    noise_scale: float
+    noise_level: float
+
+
+# Baidya et al. 2021: 64 pixels are 2 degrees.
+TINY_IMAGENET = V1Setting(
+    visual_degrees=2.0,
+    stride=2,
+    sf_max=11.3,
+    k_exc=23.5,
+    noise_scale=0.286,
+    noise_level=0.071,
+)
+# Dapello, Marques et al. 2020: 224 pixels are 8 degrees.
+IMAGENET = V1Setting(
+    visual_degrees=8.0,
+    stride=4,
+    sf_max=9.0,
+    k_exc=25.0,
+    noise_scale=0.35,
+    noise_level=0.07,
+)
+_IMAGENET_FROM_PIXELS = 128
+
+
+def setting_for(image_size: int) -> V1Setting:
+    """The published setting for images of this height in pixels."""
+    return IMAGENET if image_size >= _IMAGENET_FROM_PIXELS else TINY_IMAGENET
+
+
+def build_classifier(
+    arch: str = "resnet50",
+    variant: str | Variant = "standard",
+    *,
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (64, 64, 3),
+    width: int = 64,
+    stride: int | None = None,
+    visual_degrees: float | None = None,
+    kernel_size: int = 25,
+    k_exc: float | None = None,
+    noise_scale: float | None = None,
+    noise_level: float | None = None,
+    noise: str = "stochastic",
+    rectify_noise: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds V1 front-end, 1x1 bottleneck and ResNet as one functional model.
+
+    Images below 128 pixels take the Tiny ImageNet setting of Baidya et al. 2021
+    (2 degrees, stride 2), larger ones the ImageNet setting of Dapello, Marques et
+    al. 2020 (8 degrees, stride 4, named variants cut at 9 cycles per degree),
+    wherever an argument is None.
+
+    The variant `"base"` is the plain CNN. Its stem is strided so that its back-end
+    sees a map of the size that the V1 models see: a 7x7 convolution of stride
+    `stride // 2` and a max-pooling of stride 2.
+
+    Args:
+        arch: str. `"resnet50"` (v1.5) or `"resnet18"`. Defaults to `"resnet50"`.
+        variant: str or `v1keras.v1.Variant`. Defaults to `"standard"`.
+        num_classes: int. The number of classes.
+        input_shape: tuple of int. Height, width and 3. Defaults to `(64, 64, 3)`.
+        width: int. Channels of the first stage of the back-end and of the
+            bottleneck before it. Defaults to `64`.
+        stride: int or None. Stride of the front-end, in pixels.
+        visual_degrees: float or None. Visual angle of the image's height.
+        kernel_size: int. Size of the Gabor kernels, in pixels. Defaults to `25`.
+        k_exc: float or None. Gain of all cells.
+        noise_scale: float or None. From responses to spikes.
+        noise_level: float or None. Spontaneous activity, in spikes.
+        noise: str. `"stochastic"`, `"off"` or `"fixed"`. Defaults to
+            `"stochastic"`.
+        rectify_noise: bool. Whether negative noisy responses become 0. Defaults to
+            `False`.
+        seed: int. Seed of the initial weights and of the noise. Defaults to `0`.
+        name: str or None. The name of the model. Defaults to variant and arch.
+
+    Returns:
+        `keras.Model`. Takes float images of shape (batch, height, width, 3) in
+        0..255, gives logits of shape (batch, num_classes).
+
+    Raises:
+        ValueError: if a name is unknown or a size is not positive, or the plain
+            CNN is asked for an odd stride.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier(
+    ...     "resnet18", "sf_low", num_classes=10, width=16, stride=4
+    ... )
+    >>> model.output_shape
+    (None, 10)
+    """
+    if arch not in ARCHITECTURES:
+        raise ValueError(
+            f"`arch` must be one of {', '.join(ARCHITECTURES)}. Received: arch={arch!r}"
+        )
+    variant = get_variant(variant)
+    if len(input_shape) != 3 or input_shape[-1] != 3 or min(input_shape) < 1:
+        raise ValueError(
+            "`input_shape` must be (height, width, 3) with positive sizes. "
+            f"Received: input_shape={input_shape}"
+        )
+    for argument, value in (("num_classes", num_classes), ("width", width)):
+        if value < 1:
+            raise ValueError(
+                f"`{argument}` must be at least 1. Received: {argument}={value}"
+            )
+    setting = _override(
+        setting_for(input_shape[0]),
+        stride=stride,
+        visual_degrees=visual_degrees,
+        k_exc=k_exc,
+        noise_scale=noise_scale,
+        noise_level=noise_level,
+    )
+    if setting.stride < 1:
+        raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
+    seeds = Seeds(seed)
+
+    inputs = keras.Input(input_shape, name="images")
+    x = layers.Rescaling(1.0 / 127.5, offset=-1.0, name="preprocessing")(inputs)
+    if variant.v1:
+        x = VOneBlock(
+            _within(variant, setting),
+            image_size=input_shape[0],
+            visual_degrees=setting.visual_degrees,
+            kernel_size=kernel_size,
+            stride=setting.stride,
+            k_exc=setting.k_exc,
+            noise_scale=setting.noise_scale,
+            noise_level=setting.noise_level,
+            noise=noise,
+            rectify_noise=rectify_noise,
+            # The bottleneck is trained behind it: any order of channels will do.
+            channel_order="color",
+            seed=seed,
+            name="vone_block",
+        )(x)
+        x = convolution(x, width, 1, seeds=seeds, name="bottleneck")
+    else:
+        x = _stem(x, width, stride=setting.stride, seeds=seeds)
+    outputs = backend(x, arch, width=width, num_classes=num_classes, seeds=seeds)
+    return keras.Model(inputs, outputs, name=name or f"{variant.name}_{arch}")
+
+
+def _stem(x, width: int, *, stride: int, seeds: Seeds):
+    """The conventional stem: 7x7 convolution, then max-pooling of stride 2."""
+    if stride % 2:
+        raise ValueError(
+            "`stride` must be even for the plain CNN, whose stem ends in a "
+            f"max-pooling of stride 2. Received: stride={stride}"
+        )
+    x = convolution(x, width, 7, stride=stride // 2, seeds=seeds, name="stem_conv")
+    x = layers.ReLU(name="stem_relu")(normalization(x, name="stem_norm"))
+    # Zeros are the least values after the rectification: they pad like -inf.
+    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+
+
+def _override(setting: V1Setting, **given) -> V1Setting:
+    given = {key: value for key, value in given.items() if value is not None}
+    return dataclasses.replace(setting, **given)
+
+
+def _within(variant: Variant, setting: V1Setting) -> Variant:
+    """A named variant cut to the setting's range; a user's own as it is."""
+    if VARIANTS.get(variant.name) != variant:
+        return variant
+    return dataclasses.replace(variant, sf_max=min(variant.sf_max, setting.sf_max))

@@ -1,0 +1,117 @@
+"""ResNet18 and ResNet50 v1.5 without their stem, as functions on Keras tensors."""
+
+import keras
+from keras import layers
+
+# Blocks per stage, and whether they are bottleneck blocks (He et al. 2016).
+ARCHITECTURES = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet50": ((3, 4, 6, 3), True),
+}
+_BOTTLENECK_EXPANSION = 4
+
+
+class Seeds:
+    """Hands out a different seed for every initial weight of one model."""
+
+    def __init__(self, seed: int):
+        self._next = seed * 1000
+
+    def __call__(self) -> int:
+        self._next += 1
+        return self._next
+
+
+def convolution(
+    x, filters: int, size: int, *, stride: int = 1, seeds: Seeds, name: str
+):
+    """A convolution without bias, He normal by fan-out, padded by `size // 2`.
+
+    Padding is explicit because `"same"` pads strided convolutions on the far side
+    only, which published weights do not expect.
+    """
+    if size > 1:
+        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        size,
+        strides=stride,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal", seed=seeds()
+        ),
+        name=name,
+    )(x)
+
+
+def normalization(x, *, name: str):
+    """Batch normalisation with the constants of the published models."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+def backend(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
+    """The four stages of a ResNet, global pooling and the classifier.
+
+    Args:
+        x: Keras tensor of shape (batch, height, width, channels).
+        arch: str. A key of `ARCHITECTURES`.
+        width: int. Channels of the first stage; 64 in the published models.
+        num_classes: int. The number of logits.
+        seeds: `Seeds` of the initial weights.
+
+    Returns:
+        Keras tensor of logits, of shape (batch, num_classes), in float32.
+    """
+    depths, bottleneck = ARCHITECTURES[arch]
+    block = _bottleneck_block if bottleneck else _basic_block
+    for stage, depth in enumerate(depths):
+        for index in range(depth):
+            stride = 2 if stage > 0 and index == 0 else 1
+            x = block(
+                x,
+                width * 2**stage,
+                stride=stride,
+                seeds=seeds,
+                name=f"layer{stage + 1}_{index}",
+            )
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    uniform = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
+    return layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.VarianceScaling(**uniform, seed=seeds()),
+        dtype="float32",
+        name="logits",
+    )(x)
+
+
+def _basic_block(x, filters, *, stride, seeds, name):
+    shortcut = _shortcut(x, filters, stride=stride, seeds=seeds, name=name)
+    x = convolution(x, filters, 3, stride=stride, seeds=seeds, name=f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu1")(normalization(x, name=f"{name}_norm1"))
+    x = convolution(x, filters, 3, seeds=seeds, name=f"{name}_conv2")
+    x = normalization(x, name=f"{name}_norm2")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _bottleneck_block(x, filters, *, stride, seeds, name):
+    outputs = filters * _BOTTLENECK_EXPANSION
+    shortcut = _shortcut(x, outputs, stride=stride, seeds=seeds, name=name)
+    x = convolution(x, filters, 1, seeds=seeds, name=f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu1")(normalization(x, name=f"{name}_norm1"))
+    # v1.5: the stride sits in the 3x3 convolution.
+    x = convolution(x, filters, 3, stride=stride, seeds=seeds, name=f"{name}_conv2")
+    x = layers.ReLU(name=f"{name}_relu2")(normalization(x, name=f"{name}_norm2"))
+    x = convolution(x, outputs, 1, seeds=seeds, name=f"{name}_conv3")
+    x = normalization(x, name=f"{name}_norm3")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu3")(x)
+
+
+def _shortcut(x, filters, *, stride, seeds, name):
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    x = convolution(
+        x, filters, 1, stride=stride, seeds=seeds, name=f"{name}_shortcut_conv"
+    )
+    return normalization(x, name=f"{name}_shortcut_norm")

@@ -1,0 +1,15 @@
+"""Primary visual cortex in NumPy: distributions, Gabor kernels and variants."""
+
+from v1keras.v1.distributions import GaborParameters, sample_gabors
+from v1keras.v1.gabor import gabor_kernels
+from v1keras.v1.variants import V1_VARIANTS, VARIANTS, Variant, get_variant
+
+__all__ = [
+    "V1_VARIANTS",
+    "VARIANTS",
+    "GaborParameters",
+    "Variant",
+    "gabor_kernels",
+    "get_variant",
+    "sample_gabors",
+]
