@@ -1,0 +1,18 @@
+"""From a run to something that is served: SavedModel, LiteRT, checks, versions."""
+
+from export.agreement import TOLERANCES, Agreement, Tolerance
+from export.config import ExportConfig, ExportResult
+from export.pipeline import export_run
+from export.push import keep, rollback, versions
+
+__all__ = [
+    "TOLERANCES",
+    "Agreement",
+    "ExportConfig",
+    "ExportResult",
+    "Tolerance",
+    "export_run",
+    "keep",
+    "rollback",
+    "versions",
+]

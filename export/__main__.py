@@ -1,0 +1,44 @@
+"""`python -m export`: the command line of `export.export_run`."""
+
+import sys
+from collections.abc import Sequence
+
+from export.config import ExportConfig, ExportResult
+from export.pipeline import export_run
+from v1keras.command_line import run
+
+DESCRIPTION = (
+    "Exports a run as a SavedModel and a LiteRT (TensorFlow Lite) file. Both are "
+    "compared with the Keras model on test images; if they agree, they appear "
+    "together as a new version, OUT/<Unix seconds>/, which TensorFlow Serving picks up."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    return run(_export, ExportConfig, argv, prog="export", description=DESCRIPTION)
+
+
+def _export(config: ExportConfig) -> None:
+    print(report(export_run(config)))
+
+
+def report(result: ExportResult) -> str:
+    """A table of what was exported and how it compares with the Keras model."""
+    lines = [
+        f"{result.path}",
+        f"{'':16}{'images':>7}{'logits':>10}{'prob.':>10}{'top 1':>8}{'ms/image':>10}",
+    ]
+    lines += [
+        f"{item.source:16}{item.images:7}{item.logits:10.1e}{item.probability:10.1e}"
+        f"{item.top1:8.1%}{result.milliseconds[item.source]:10.1f}"
+        for item in result.agreements
+    ]
+    sizes = ", ".join(
+        f"{name} {size / 1e6:.2f} MB" for name, size in result.bytes.items()
+    )
+    return "\n".join([*lines, sizes])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

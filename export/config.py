@@ -1,0 +1,100 @@
+"""Settings and result of an export."""
+
+import dataclasses
+from pathlib import Path
+
+from export.agreement import Agreement
+from v1keras.command_line import option
+
+FORMATS = ("savedmodel", "tflite")
+NOISE_MODES = ("off", "fixed", "stochastic")
+QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Settings of `python -m export`; see `--help` for the meaning of each."""
+
+    run: tuple[str, ...] = option(
+        required=True, help="Run directory. Several are averaged as an ensemble."
+    )
+    out: str = option(
+        required=True,
+        help="Folder to be served; the export becomes a new version in it.",
+    )
+    formats: tuple[str, ...] = option(
+        FORMATS, "What to write: savedmodel, tflite or both."
+    )
+    quantize: str = option(
+        "none", "Smaller numbers in the TFLite file.", choices=QUANTIZATIONS
+    )
+    noise: str = option(
+        "off",
+        "Neuronal noise of the served model. `fixed` adds the same pattern to every "
+        "image; with `stochastic`, answers to one image differ.",
+        choices=NOISE_MODES,
+    )
+    noise_seed: int = option(0, "Seed of `--noise=fixed` and `stochastic`.")
+    dataset: str | None = option(
+        None, "Data set with the images of the checks. Default: that of the run."
+    )
+    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its files.")
+    images: int = option(256, "How many test images the checks compare.")
+    calibration_images: int = option(
+        256, "How many training images `--quantize=int8` takes its ranges from."
+    )
+    batch_size: int = option(32, "Images in one request of the checks.")
+    keep: int | None = option(
+        None, "How many versions stay in --out. Default: all of them."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.formats or set(self.formats) - set(FORMATS):
+            raise ValueError(
+                f"formats must be some of {', '.join(FORMATS)}. "
+                f"Received: formats={','.join(self.formats)}"
+            )
+        for name, known in (("quantize", QUANTIZATIONS), ("noise", NOISE_MODES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}. "
+                    f"Received: {name}={getattr(self, name)}"
+                )
+        for name in ("images", "calibration_images", "batch_size", "keep"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+        if self.quantize != "none" and "tflite" not in self.formats:
+            raise ValueError(
+                "quantize is for the format tflite. Received: "
+                f"quantize={self.quantize}, formats={','.join(self.formats)}"
+            )
+        if self.noise == "stochastic" and "tflite" in self.formats:
+            raise ValueError(
+                "stochastic noise needs formats=savedmodel: LiteRT has no random "
+                f"numbers. Received: formats={','.join(self.formats)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What an export has made.
+
+    Args:
+        path: Path. The new version's folder, `<out>/<version>`.
+        version: int. Its number, in Unix seconds.
+        saved_model: Path or None. The folder of the SavedModel (the same).
+        litert: Path or None. The LiteRT file.
+        agreements: tuple of `Agreement`. The measured deviations from Keras.
+        milliseconds: dict from source (a signature or `"litert"`) to the median time
+            of a request with one image.
+        bytes: dict from format to the size of its files.
+    """
+
+    path: Path
+    version: int
+    saved_model: Path | None
+    litert: Path | None
+    agreements: tuple[Agreement, ...]
+    milliseconds: dict[str, float]
+    bytes: dict[str, int]

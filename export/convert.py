@@ -1,0 +1,84 @@
+"""The second stage: a Keras classifier as a LiteRT (TensorFlow Lite) model."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.predictor import Predictor
+
+QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
+
+
+def convert_to_litert(
+    model: keras.Model,
+    *,
+    quantize: str = "none",
+    calibration_images: np.ndarray | None = None,
+) -> bytes:
+    """Converts a classifier to a LiteRT flatbuffer of built-in operations.
+
+    The result has one signature, `serving_default`: `images`, float32 pixels 0..255
+    (B, H, W, 3), to `logits` and `probabilities`, float32 (B, classes). B is 1 until
+    the input is resized.
+
+    Args:
+        model: keras.Model. Takes float32 pixels 0..255 (B, H, W, 3), gives logits.
+        quantize: str. `"none"`; `"dynamic"`, 8-bit weights; `"float16"`, 16-bit
+            weights; `"int8"`, 8-bit weights and activations between float32 inputs
+            and outputs. Defaults to `"none"`.
+        calibration_images: array (N, H, W, 3), 0..255, or None. Training images
+            that `"int8"` takes its ranges from; needed only there.
+
+    Returns:
+        The model, as bytes.
+
+    Raises:
+        ValueError: if the model needs operations that LiteRT does not have.
+    """
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(
+            f"`quantize` must be one of {', '.join(QUANTIZATIONS)}. "
+            f"Received: quantize={quantize}"
+        )
+    if quantize == "int8" and (
+        calibration_images is None or not len(calibration_images)
+    ):
+        raise ValueError(
+            "`calibration_images` must hold images when quantize=int8. "
+            f"Received: calibration_images={calibration_images}"
+        )
+    predictor = Predictor(model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [predictor.predict.get_concrete_function()], predictor
+    )
+    # Only these: without the Flex delegate a model runs on every device.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: _samples(calibration_images)
+    try:
+        with warnings.catch_warnings():
+            # Its calibrator warns of a class that only it uses.
+            warnings.simplefilter("ignore", UserWarning)
+            return converter.convert()
+    except Exception as error:
+        # The converter raises several unrelated classes; all of them say first what
+        # is missing and then list the graph.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise ValueError(
+            "the model cannot be converted to LiteRT's built-in operations "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _samples(images: np.ndarray) -> Iterable[dict[str, Any]]:
+    for image in images:
+        yield {"images": image[np.newaxis].astype(np.float32)}

@@ -1,0 +1,192 @@
+"""The stages in their order: from runs to a new version in a served folder."""
+
+import dataclasses
+import platform
+from pathlib import Path
+from typing import Any
+
+from export.agreement import Agreement
+from export.config import ExportConfig, ExportResult
+from v1keras.files import write_json
+
+METADATA_FILE = "metadata.json"
+
+
+def export_run(config: ExportConfig) -> ExportResult:
+    """Exports a run, or an ensemble of runs, as a new version.
+
+    The files are made in a hidden folder, loaded in a fresh process and compared
+    there with the Keras model on test images. Only then they appear, all at once, as
+    `<out>/<Unix seconds>/`. If anything fails, `out` is as it was.
+
+    Args:
+        config: `ExportConfig`.
+
+    Returns:
+        An `ExportResult`.
+
+    Raises:
+        FileNotFoundError: if a run or a data set is not there.
+        ValueError: if something does not fit together, or the exported files do not
+            answer like the Keras model; the message says where they differ.
+
+    Example:
+
+    >>> result = export_run(ExportConfig(run=("runs/student",), out="serving/student"))
+    >>> result.litert.name
+    'model.tflite'
+    """
+    # Imported here so that wrong flags are answered before TensorFlow has loaded.
+    import tensorflow as tf
+
+    from export import push
+    from export.source import open_dataset, open_source, spread
+    from export.validate import keras_logits, replay
+
+    source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
+    dataset = open_dataset(source, config.dataset, config.data_dir)
+    _check_replacement(config)
+    images = spread(dataset.split("test").images, config.images)
+    try:
+        with push.staging(config.out) as folder:
+            _write(config, source, dataset, folder)
+            expected = keras_logits(
+                source.model,
+                images,
+                batch_size=config.batch_size,
+                is_noisy=config.noise == "stochastic",
+            )
+            answers = replay(folder, images, batch_size=config.batch_size)
+            agreements = _judge(config, answers, expected, source.labels)
+            result = _result(folder, agreements, answers)
+            write_json(folder / METADATA_FILE, _metadata(config, source, result))
+            path = push.publish(folder, config.out)
+    except tf.errors.OpError as error:
+        raise OSError(f"the export could not be written: {error.message}") from error
+    if config.keep is not None:
+        push.keep(config.out, config.keep)
+    return _result(path, agreements, answers)
+
+
+def _check_replacement(config: ExportConfig) -> None:
+    """A server that loads SavedModels stumbles over a newer version without one."""
+    from export.push import versions
+
+    found = versions(config.out)
+    if not found or "savedmodel" in config.formats:
+        return
+    newest = Path(config.out) / str(found[-1])
+    if (newest / "saved_model.pb").exists():
+        raise ValueError(
+            f"{newest} holds a SavedModel, so a newer version must hold one too. "
+            f"Received: formats={','.join(config.formats)}, out={config.out}"
+        )
+
+
+def _write(config: ExportConfig, source: Any, dataset: Any, folder: Path) -> None:
+    from export.convert import convert_to_litert
+    from export.replay import LITERT_FILE
+    from export.sign import LABELS_FILE, write_labels, write_saved_model
+    from export.source import spread
+
+    if "savedmodel" in config.formats:
+        write_saved_model(source.model, source.labels, folder)
+    else:
+        write_labels(source.labels, folder / LABELS_FILE)
+    if "tflite" in config.formats:
+        calibration = None
+        if config.quantize == "int8":
+            train = dataset.split("train").images
+            calibration = spread(train, config.calibration_images)
+        flatbuffer = convert_to_litert(
+            source.model, quantize=config.quantize, calibration_images=calibration
+        )
+        (folder / LITERT_FILE).write_bytes(flatbuffer)
+
+
+def _judge(
+    config: ExportConfig, answers: dict, expected: Any, labels: tuple[str, ...]
+) -> tuple[Agreement, ...]:
+    from export.validate import judge
+
+    agreements = judge(answers, expected, labels, config.quantize)
+    reasons = [
+        f"{agreement.source}: {reason}"
+        for agreement in agreements
+        for reason in agreement.reasons
+    ]
+    if reasons:
+        raise ValueError(
+            "nothing was exported, because the files do not answer like the Keras "
+            f"model: {'; '.join(reasons)}"
+        )
+    return agreements
+
+
+def _result(
+    path: Path, agreements: tuple[Agreement, ...], answers: dict
+) -> ExportResult:
+    from export.replay import LITERT_FILE
+
+    litert = path / LITERT_FILE
+    has_saved_model = (path / "saved_model.pb").exists()
+    sizes = {}
+    if has_saved_model:
+        parts = [path / "saved_model.pb", *(path / "variables").iterdir()]
+        sizes["savedmodel"] = sum(part.stat().st_size for part in parts)
+    if litert.exists():
+        sizes["tflite"] = litert.stat().st_size
+    return ExportResult(
+        path=path,
+        version=int(path.name) if path.name.isdecimal() else 0,
+        saved_model=path if has_saved_model else None,
+        litert=litert if litert.exists() else None,
+        agreements=agreements,
+        milliseconds={
+            key.split("/")[0]: float(value)
+            for key, value in answers.items()
+            if key.endswith("/milliseconds")
+        },
+        bytes=sizes,
+    )
+
+
+def _metadata(config: ExportConfig, source: Any, result: ExportResult) -> dict:
+    """What a user of the files must know, and where they come from."""
+    import keras
+    import tensorflow as tf
+
+    import v1keras
+    from export.sign import LABELS_FILE
+
+    size = source.image_size
+    return {
+        "input": {
+            "name": "images",
+            "dtype": "float32",
+            "shape": [None, size, size, 3],
+            "colors": "RGB",
+            "range": [0, 255],
+            "resize": "shorter side to the input's size (average over the area when "
+            "shrinking, bilinear when enlarging), then the central square",
+        },
+        "outputs": {
+            "logits": ["float32", [None, len(source.labels)]],
+            "probabilities": ["float32", [None, len(source.labels)]],
+        },
+        "labels": LABELS_FILE,
+        "class_names": list(source.class_names),
+        "formats": list(config.formats),
+        "quantize": config.quantize,
+        "noise": {"mode": config.noise, "seed": config.noise_seed},
+        "runs": [run.config for run in source.runs],
+        "agreement": [dataclasses.asdict(item) for item in result.agreements],
+        "milliseconds": result.milliseconds,
+        "bytes": result.bytes,
+        "versions": {
+            "v1keras": v1keras.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+    }

@@ -1,0 +1,44 @@
+"""What every exported format is made from: a Keras classifier as one function."""
+
+import keras
+import tensorflow as tf
+
+from export.noise import baked_noise
+
+
+class Predictor(tf.Module):
+    """A classifier's `predict` function, with its variables as TensorFlow's own.
+
+    The Keras model itself is not tracked: the LiteRT converter only turns those
+    variables into constants that it finds as TensorFlow variables, and a served
+    model has no use for the rest.
+
+    Args:
+        model: keras.Model. Takes float32 pixels 0..255 (B, S, S, 3) of a fixed size
+            S, gives logits (B, classes).
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="predictor")
+        shape = model.input_shape
+        if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
+            raise ValueError(
+                "the model must take square RGB images of a fixed size. "
+                f"Received: model.input_shape={shape}"
+            )
+        self.image_size = shape[1]
+        self.num_classes = model.output_shape[-1]
+
+        def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            # A model of mixed precision answers in 16 bits.
+            logits = tf.cast(model(images, training=False), tf.float32)
+            return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+        self.predict = tf.function(
+            predict,
+            input_signature=[tf.TensorSpec((None, *shape[1:]), tf.float32, "images")],
+            autograph=False,
+        )
+        with baked_noise(model):
+            # Not all of the model's: no metrics, and no seeds of noise that is off.
+            self.model_variables = self.predict.get_concrete_function().variables

@@ -1,0 +1,173 @@
+"""The last stage: a finished version appears in the served folder, or nothing does.
+
+A served folder holds one sub-folder for each version, named by a number (Unix
+seconds here, as TFX's pusher does); a server takes the highest. Everything is
+prepared in a hidden folder beside the versions, which no server looks at, and is
+renamed into place in one step.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_STAGING = ".staging-"
+_WITHDRAWN = ".withdrawn-"
+
+
+def versions(out: str | os.PathLike) -> tuple[int, ...]:
+    """The versions in a served folder, oldest first.
+
+    Args:
+        out: str or path. The served folder; it need not exist.
+
+    Returns:
+        Tuple of int.
+    """
+    out = Path(out)
+    if not out.is_dir():
+        return ()
+    return tuple(
+        sorted(
+            int(entry.name)
+            for entry in out.iterdir()
+            if entry.name.isdecimal() and entry.is_dir()
+        )
+    )
+
+
+@contextlib.contextmanager
+def staging(out: str | os.PathLike) -> Iterator[Path]:
+    """Gives a hidden folder inside `out` in which a version can be prepared.
+
+    The folder is removed at the end unless `publish` has moved it, and so is `out`
+    when it was made here and has stayed empty. What exporters that were killed have
+    left is removed first; exporters that are at work are not disturbed.
+
+    Args:
+        out: str or path. The served folder. It is made if it does not exist.
+
+    Yields:
+        The path of an empty folder.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"`out` must be a folder. Received: out={out}")
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    # Every exporter holds a shared lock on the folder while it works, so whoever
+    # gets it alone knows that all staging folders in it are orphans.
+    lock = os.open(out, os.O_RDONLY)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_orphans(out)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+        try:
+            # mkdtemp makes folders that only their owner can read; a server often
+            # runs as another user.
+            folder.chmod(0o755)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        os.close(lock)
+
+
+def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Moves a prepared folder into place as the newest version.
+
+    Args:
+        folder: str or path. A folder that `staging` gave.
+        out: str or path. The served folder.
+
+    Returns:
+        The path of the new version, `<out>/<number>`. The number is the time in Unix
+        seconds, or one more than the newest version where that is not earlier.
+    """
+    out = Path(out)
+    _synchronize(folder)
+    number = max([int(time.time()), *(version + 1 for version in versions(out))])
+    while True:
+        target = out / str(number)
+        try:
+            # Renaming a folder never replaces one that holds files.
+            os.rename(folder, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            number += 1
+        else:
+            return target
+
+
+def keep(out: str | os.PathLike, count: int) -> tuple[int, ...]:
+    """Removes all but the newest versions.
+
+    Args:
+        out: str or path. The served folder.
+        count: int. How many versions stay, at least 1.
+
+    Returns:
+        Tuple of int. The versions that were removed.
+    """
+    if count < 1:
+        raise ValueError(f"`count` must be at least 1. Received: count={count}")
+    removed = versions(out)[:-count]
+    for version in removed:
+        _withdraw(Path(out), version)
+    return removed
+
+
+def rollback(out: str | os.PathLike) -> tuple[int, int]:
+    """Takes the newest version back, so that the one before it is served again.
+
+    Args:
+        out: str or path. The served folder.
+
+    Returns:
+        Tuple of two int: the version that was removed and the one now served.
+
+    Raises:
+        ValueError: if there is no earlier version.
+    """
+    found = versions(out)
+    if len(found) < 2:
+        raise ValueError(
+            "a rollback needs at least two versions. "
+            f"Received: out={out} with {len(found)}"
+        )
+    _withdraw(Path(out), found[-1])
+    return found[-1], found[-2]
+
+
+def _withdraw(out: Path, version: int) -> None:
+    """Hides a version in one step before its files go, one by one."""
+    hidden = out / f"{_WITHDRAWN}{version}"
+    os.rename(out / str(version), hidden)
+    shutil.rmtree(hidden)
+
+
+def _remove_orphans(out: Path) -> None:
+    for entry in out.iterdir():
+        if entry.name.startswith((_STAGING, _WITHDRAWN)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _synchronize(folder: str | os.PathLike) -> None:
+    """Brings the files to the disk, so that a power cut cannot leave empty ones."""
+    for path in sorted(Path(folder).rglob("*"), reverse=True):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

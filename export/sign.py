@@ -1,0 +1,134 @@
+"""The first stage: a Keras classifier as a SavedModel with signatures."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from export.images import decode_batch
+from export.predictor import Predictor
+from export.samples import INPUT_NAMES
+
+TOP_K = 5
+LABELS_FILE = "labels.txt"
+
+
+class SignedClassifier(tf.Module):
+    """A classifier with the functions that a server calls.
+
+    Every signature gives `logits` and `probabilities`, both float32 (B, classes),
+    and the best labels of each image, best first: `classes`, strings (B, k), with
+    their probabilities `scores`, float32 (B, k).
+
+    Args:
+        model: keras.Model. Takes float32 pixels 0..255 (B, S, S, 3), gives logits.
+        labels: sequence of str. One label a class.
+        labels_path: str or path. The file with the same labels, one a line, that
+            the SavedModel carries as an asset.
+        top_k: int. How many labels an answer names; fewer when there are fewer
+            classes. Defaults to `5`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        labels: Sequence[str],
+        labels_path: str | os.PathLike,
+        top_k: int = TOP_K,
+    ) -> None:
+        super().__init__(name="signed_classifier")
+        self.predictor = Predictor(model)
+        if self.predictor.num_classes != len(labels):
+            raise ValueError(
+                "there must be one label for each of the model's outputs. Received: "
+                f"{len(labels)} labels, model.output_shape={model.output_shape}"
+            )
+        if top_k < 1:
+            raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}")
+        self.top_k = min(top_k, len(labels))
+        self.labels_asset = tf.saved_model.Asset(os.fspath(labels_path))
+        self._labels = tf.constant(list(labels))
+
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """The functions to be saved, by the names that requests use."""
+        size = self.predictor.image_size
+        pixels, strings = ((None, size, size, 3), tf.float32), ((None,), tf.string)
+        specs = {
+            "serving_default": pixels,
+            "serve_bytes": strings,
+            "serve_examples": strings,
+        }
+        functions = {
+            "serving_default": self.classify,
+            "serve_bytes": self.classify_bytes,
+            "serve_examples": self.classify_examples,
+        }
+        return {
+            name: tf.function(
+                functions[name],
+                input_signature=[tf.TensorSpec(*specs[name], input_name)],
+                autograph=False,
+            )
+            for name, input_name in INPUT_NAMES.items()
+        }
+
+    def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The answer to pixels, float32 (B, S, S, 3) in 0..255."""
+        outputs = self.predictor.predict(images)
+        scores, indices = tf.math.top_k(outputs["probabilities"], self.top_k)
+        return {
+            **outputs,
+            "classes": tf.gather(self._labels, indices),
+            "scores": scores,
+        }
+
+    def classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The answer to encoded JPEG or PNG images of any size, strings (B,)."""
+        return self.classify(decode_batch(image_bytes, self.predictor.image_size))
+
+    def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The answer to serialized `tf.Example`s with the feature `image`, (B,)."""
+        features = tf.io.parse_example(
+            examples, {"image": tf.io.FixedLenFeature((), tf.string)}
+        )
+        return self.classify_bytes(features["image"])
+
+
+def write_saved_model(
+    model: keras.Model,
+    labels: Sequence[str],
+    folder: str | os.PathLike,
+    *,
+    top_k: int = TOP_K,
+) -> None:
+    """Writes a SavedModel with the signatures of `SignedClassifier`.
+
+    Args:
+        model: keras.Model. Takes float32 pixels 0..255 (B, S, S, 3), gives logits.
+        labels: sequence of str. One label a class.
+        folder: str or path. Where to. `labels.txt` is written there as well as in
+            `assets/`.
+        top_k: int. How many labels an answer names. Defaults to `5`.
+    """
+    labels_path = Path(folder) / LABELS_FILE
+    write_labels(labels, labels_path)
+    signed = SignedClassifier(model, labels, labels_path, top_k)
+    tf.saved_model.save(signed, os.fspath(folder), signatures=signed.signatures())
+
+
+def write_labels(labels: Sequence[str], path: str | os.PathLike) -> None:
+    """Writes labels, one a line, in the order of the model's outputs.
+
+    Args:
+        labels: sequence of str. They must differ and be one line each.
+        path: str or path. The file; its folder is made if need be.
+    """
+    if len(set(labels)) != len(labels) or any("\n" in label for label in labels):
+        raise ValueError(
+            f"labels must differ and be one line each. Received: labels={list(labels)}"
+        )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")

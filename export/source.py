@@ -1,0 +1,133 @@
+"""What is exported: one run, or several as an ensemble, and its data set."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+import v1keras
+from v1keras.data import ImageDataset, load_dataset
+from v1keras.models import build_ensemble
+from v1keras.training import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A classifier to be exported, with what is known about it.
+
+    Args:
+        model: keras.Model. Takes float32 pixels 0..255, gives logits.
+        class_names: tuple of str. Identifiers of the classes, by output.
+        labels: tuple of str. What answers call the classes; no two are equal.
+        image_size: int. Height and width of the images, in pixels.
+        runs: tuple of `Run`. Where it comes from.
+    """
+
+    model: keras.Model
+    class_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    image_size: int
+    runs: tuple[Run, ...]
+
+
+def open_source(
+    paths: Sequence[str], *, noise: str = "off", noise_seed: int = 0
+) -> Source:
+    """Opens runs for export.
+
+    Args:
+        paths: sequence of str. Run directories; several are averaged.
+        noise: str. `"off"`, `"fixed"` or `"stochastic"`. Defaults to `"off"`.
+        noise_seed: int. Seed of the noise. Defaults to `0`.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        FileNotFoundError: if a folder is not a run.
+        ValueError: if the runs do not have the same classes and image size.
+    """
+    runs = [Run.open(path) for path in paths]
+    first = runs[0]
+    for run in runs[1:]:
+        if tuple(run.class_names) != tuple(first.class_names):
+            raise ValueError(
+                "all runs must have the same classes. "
+                f"Received: {first.path} and {run.path}"
+            )
+        if run.image_size != first.image_size:
+            raise ValueError(
+                "all runs must have the same image size. Received: "
+                f"{first.path} with {first.image_size}, {run.path} with {run.image_size}"
+            )
+    models = [run.load_model() for run in runs]
+    model = models[0] if len(models) == 1 else build_ensemble(models)
+    v1keras.set_noise(model, noise, seed=noise_seed)
+    return Source(
+        model=model,
+        class_names=tuple(first.class_names),
+        labels=unique_labels(first.class_names, first.display_names),
+        image_size=first.image_size,
+        runs=tuple(runs),
+    )
+
+
+def unique_labels(
+    class_names: Sequence[str], display_names: Sequence[str]
+) -> tuple[str, ...]:
+    """The readable names, with the identifier behind those that occur twice.
+
+    Args:
+        class_names: sequence of str. Identifiers.
+        display_names: sequence of str. Readable names, as many.
+
+    Returns:
+        Tuple of str.
+
+    Example:
+
+    >>> unique_labels(("n02012849", "n03126707"), ("crane", "crane"))
+    ('crane (n02012849)', 'crane (n03126707)')
+    """
+    return tuple(
+        f"{display} ({name})" if list(display_names).count(display) > 1 else display
+        for name, display in zip(class_names, display_names, strict=True)
+    )
+
+
+def open_dataset(
+    source: Source, name: str | None = None, data_dir: str | None = None
+) -> ImageDataset:
+    """Opens the data set whose images the checks use.
+
+    Args:
+        source: `Source`.
+        name: str or None. A data set; `None` is that of the first run.
+        data_dir: str or None. Where TensorFlow Datasets keeps its files.
+
+    Returns:
+        An `ImageDataset`.
+
+    Raises:
+        ValueError: if its classes are not those of the source.
+    """
+    name = name or source.runs[0].config["data"]["name"]
+    try:
+        dataset = load_dataset(name, image_size=source.image_size, data_dir=data_dir)
+    except OSError as error:
+        raise ValueError(
+            f"the checks need images: give --dataset or --data_dir ({error})"
+        ) from error
+    if tuple(dataset.class_names) != source.class_names:
+        raise ValueError(
+            "the data set must have the classes of the run. "
+            f"Received: dataset={name}, run={source.runs[0].path}"
+        )
+    return dataset
+
+
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` images, evenly spaced, because classes are often in order."""
+    indices = np.linspace(0, len(images) - 1, min(count, len(images)))
+    return np.asarray(images[np.unique(indices.round().astype(int))])
