@@ -1,6 +1,7 @@
 """Image data: embedded shapes, folders, TensorFlow Datasets, corrupted sets."""
 
 from v1keras.data.augment import AUGMENTATIONS, AffineAugmentation, get_augmentation
+from v1keras.data.corrupted import CorruptedSet, open_corrupted
 from v1keras.data.datasets import SPLITS, ImageDataset, Split, load_dataset
 from v1keras.data.pipeline import pipeline, steps_per_epoch
 from v1keras.data.shapes import SHAPES, draw_shapes
@@ -10,11 +11,13 @@ __all__ = [
     "SHAPES",
     "SPLITS",
     "AffineAugmentation",
+    "CorruptedSet",
     "ImageDataset",
     "Split",
     "draw_shapes",
     "get_augmentation",
     "load_dataset",
+    "open_corrupted",
     "pipeline",
     "steps_per_epoch",
 ]

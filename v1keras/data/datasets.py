@@ -417,7 +417,8 @@ def _tfds_parts(
         source = TfdsImages(open_builder(name, data_dir))
     except ValueError as error:
         raise ValueError(
-            f"there is no such folder, and {error}. {_ACCEPTED}. Received: name={name!r}"
+            f"neither a folder nor TensorFlow Datasets is usable: {error}. {_ACCEPTED}. "
+            f"Received: name={name!r}"
         ) from error
     source.prepare()
     size = image_size or source.image_size or _IMAGE_SIZE_OF_MIXED

@@ -219,9 +219,9 @@ def check_classes(
     missing = sorted(set(expected) - set(found))
     unknown = sorted(set(found) - set(expected))
     if missing or unknown:
-        parts = [f"missing: {_listed(missing)}"] if missing else []
-        parts += [f"unknown: {_listed(unknown)}"] if unknown else []
-        raise ValueError(f"the classes do not match; {'; '.join(parts)}. In {place}")
+        parts = [f"missing there: {_listed(missing)}"] if missing else []
+        parts += [f"only there: {_listed(unknown)}"] if unknown else []
+        raise ValueError(f"the classes of {place} do not match; {'; '.join(parts)}")
 
 
 def _listed(names: Sequence[str]) -> str:

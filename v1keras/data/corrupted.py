@@ -1,0 +1,383 @@
+"""Stored corrupted test sets: ImageNet-C, CIFAR-C and their relatives.
+
+Hendrycks & Dietterich 2019 (arXiv 1903.12261) published their benchmarks as finished
+images. A set has one cell for each corruption and severity, and every cell shows the
+same test images.
+"""
+
+import abc
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from v1keras.data.datasets import Split, decoded_gib
+from v1keras.data.folders import check_classes, class_folders, list_classes
+from v1keras.data.images import ImageFiles, fit_image, read_many
+from v1keras.data.tfds import TfdsImages, open_builder
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+_ACCEPTED = (
+    "A corrupted set is a folder in the layout of ImageNet-C "
+    "(corruption/severity/class/ or category/corruption/severity/class/), a folder "
+    "with the .npy files of CIFAR-10-C or CIFAR-100-C, or the name of a corrupted set "
+    "of TensorFlow Datasets such as tfds:cifar10_corrupted"
+)
+# The archives hold indices only; these are the classes that the first ten mean.
+_CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+class CorruptedSet(abc.ABC):
+    """A stored corrupted test set; opened by `open_corrupted`.
+
+    Args:
+        name: str. The path or name that it was opened by.
+        class_names: tuple of str. The classes of the model, by label.
+        image_size: int. Height and width of the images that are read, in pixels.
+        sources: dict. Where each cell (corruption, severity) is stored.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int,
+        sources: dict[tuple[str, int], str],
+    ) -> None:
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.image_size = image_size
+        self._sources = sources
+        self._count: int | None = None
+
+    @property
+    def cells(self) -> tuple[tuple[str, int], ...]:
+        """Pairs of corruption and severity, in the order of the benchmark."""
+        return tuple(self._sources)
+
+    def read(self, corruption: str, severity: int) -> Split:
+        """Reads one cell.
+
+        Args:
+            corruption: str. The name of the corruption.
+            severity: int. 1 to 5.
+
+        Returns:
+            A `Split`. Its images are those of every other cell, in the same order;
+            `ids` names them.
+
+        Raises:
+            ValueError: if there is no such cell, if it has more or fewer images than
+                another, or one that cannot be read.
+        """
+        if (corruption, severity) not in self._sources:
+            raise ValueError(
+                "there is no such cell. "
+                f"Received: corruption={corruption!r}, severity={severity}"
+            )
+        images, labels, ids = self._read(self._sources[corruption, severity], severity)
+        self._check_count(len(labels), (corruption, severity))
+        return Split(f"{corruption}/{severity}", images, labels, tuple(ids))
+
+    @abc.abstractmethod
+    def _read(
+        self, source: str, severity: int
+    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+        """Images, labels and ids of the cell that is stored at `source`."""
+
+    def _check_count(self, count: int, cell: tuple[str, int]) -> None:
+        if self._count is None:
+            self._count = count
+        if count != self._count:
+            raise ValueError(
+                "all cells must have the same number of images. Received: "
+                f"{count} in {cell[0]} {cell[1]}, {self._count} in others of {self.name}"
+            )
+
+
+class _FolderSet(CorruptedSet):
+    """corruption/severity/class/*.JPEG, as ImageNet-C and Tiny ImageNet-C."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int,
+        sources: dict[tuple[str, int], str],
+        memory_limit: float,
+    ) -> None:
+        super().__init__(name, class_names, image_size, sources)
+        self._memory_limit = memory_limit
+        for cell, folder in sources.items():
+            check_classes(class_folders(Path(folder)), class_names, folder)
+            self._check_count(_count_files(Path(folder)), cell)
+
+    def _read(
+        self, source: str, severity: int
+    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+        files = list_classes(Path(source), self.class_names)
+        images = ImageFiles(files.paths, self.image_size)
+        if decoded_gib(len(images), self.image_size) <= self._memory_limit:
+            images = np.asarray(images)
+        return images, files.labels, files.ids
+
+
+class _NpySet(CorruptedSet):
+    """One array a corruption, severities one after the other, and `labels.npy`."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int,
+        sources: dict[tuple[str, int], str],
+    ) -> None:
+        super().__init__(name, class_names, image_size, sources)
+        self._labels = np.load(Path(name) / "labels.npy")
+        if self._labels.ndim != 1 or len(self._labels) % len(SEVERITIES):
+            raise ValueError(
+                "labels.npy must hold as many labels for each of the 5 severities. "
+                f"Received: shape {self._labels.shape} in {name}"
+            )
+        _check_indexed_classes(class_names, int(self._labels.max()) + 1, name)
+        for path in sorted(set(sources.values())):
+            self._check_archive(path)
+
+    def _check_archive(self, path: str) -> None:
+        stored, count = np.load(path, mmap_mode="r"), len(self._labels)
+        is_rgb = stored.ndim == 4 and stored.shape[3] == 3
+        if not is_rgb or len(stored) != count or stored.dtype != np.uint8:
+            raise ValueError(
+                f"an archive must hold uint8 RGB images ({count}, H, W, 3). "
+                f"Received: {stored.dtype} {stored.shape} in {path}"
+            )
+
+    def _read(
+        self, source: str, severity: int
+    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+        count = len(self._labels) // len(SEVERITIES)
+        part = slice((severity - 1) * count, severity * count)
+        stored = np.load(source, mmap_mode="r")[part]
+        images = np.empty((count, self.image_size, self.image_size, 3), np.uint8)
+        read_many(lambda i: fit_image(np.asarray(stored[i]), self.image_size), images)
+        return images, self._labels[part].astype(np.int32), map(str, range(count))
+
+
+class _TfdsSet(CorruptedSet):
+    """One configuration a cell, as `cifar10_corrupted/fog_1`."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int,
+        sources: dict[tuple[str, int], str],
+        data_dir: str | os.PathLike | None,
+    ) -> None:
+        super().__init__(name, class_names, image_size, sources)
+        self._data_dir = data_dir
+
+    def _read(
+        self, source: str, severity: int
+    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+        data = TfdsImages(open_builder(source, self._data_dir))
+        names = data.class_names
+        if _are_indices(names):
+            _check_indexed_classes(self.class_names, len(names), source)
+            new_label = np.arange(len(names), dtype=np.int32)
+        else:
+            check_classes(names, self.class_names, source)
+            new_label = np.array([self.class_names.index(n) for n in names], np.int32)
+        data.prepare()
+        split = "test" if "test" in data.builder.info.splits else "validation"
+        images, labels = data.read(split, self.image_size)
+        return images, new_label[labels], map(str, range(len(labels)))
+
+
+def open_corrupted(
+    path: str | os.PathLike,
+    class_names: Sequence[str],
+    *,
+    image_size: int,
+    allow_partial: bool = False,
+    data_dir: str | os.PathLike | None = None,
+    memory_limit: float = 4.0,
+) -> CorruptedSet:
+    """Opens a stored corrupted test set for a model.
+
+    Understood are folders in the layout of ImageNet-C and Tiny ImageNet-C
+    (`fog/1/<class>/*.JPEG`, also below the categories in which ImageNet-C is
+    published), the archives of CIFAR-10-C and CIFAR-100-C (`fog.npy` and
+    `labels.npy`), and corrupted sets of TensorFlow Datasets (`tfds:cifar10_corrupted`,
+    `tfds:imagenet2012_corrupted`). Names of corruptions in other spellings are mapped
+    by `v1keras.corruptions.canonical_name`. The four extra corruptions, which no
+    benchmark figure contains, are left out.
+
+    Args:
+        path: str or path. The folder, or the name in TensorFlow Datasets.
+        class_names: sequence of str. The classes of the model by label. Folders are
+            matched by name. CIFAR's archives hold indices: the classes must be in
+            CIFAR's (alphabetical) order.
+        image_size: int. Height and width of the images in pixels.
+        allow_partial: bool. Whether fewer than 15 x 5 cells will do. Defaults to
+            `False`.
+        data_dir: str, path or None. Where TensorFlow Datasets keeps its data.
+        memory_limit: float. Up to so many GiB (2**30 bytes) of decoded images of a
+            cell are held in memory; beyond, they are read from files when they are
+            used. Defaults to `4.0`.
+
+    Returns:
+        A `CorruptedSet`.
+
+    Raises:
+        FileNotFoundError: if a path does not exist.
+        ValueError: if it is no corrupted set, cells are missing, or classes or counts
+            do not fit.
+
+    Example:
+
+    >>> stored = open_corrupted("Tiny-ImageNet-C", class_names, image_size=64)
+    >>> for corruption, severity in stored.cells:
+    ...     split = stored.read(corruption, severity)
+    """
+    if image_size < 1:
+        raise ValueError(
+            f"`image_size` must be positive. Received: image_size={image_size}"
+        )
+    name = os.fspath(path)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        name = str(folder)
+        archives = sorted(folder.glob("*.npy"))
+        found = _npy_cells(archives) if archives else _folder_cells(folder)
+    elif re.fullmatch(r"(tfds:)?[a-z]\w*", name):
+        name = name.removeprefix("tfds:")
+        found = _tfds_cells(name)
+    else:
+        raise FileNotFoundError(f"there is no such folder: {name}. {_ACCEPTED}")
+    sources = _benchmark_cells(found, name, allow_partial)
+    common = (name, class_names, image_size, sources)
+    if not folder.is_dir():
+        return _TfdsSet(*common, data_dir)
+    return _NpySet(*common) if archives else _FolderSet(*common, memory_limit)
+
+
+def _benchmark_cells(
+    found: list[tuple[str, int, str]], name: str, allow_partial: bool
+) -> dict[tuple[str, int], str]:
+    """Sorts cells (name of the corruption, severity, source) into the benchmark's."""
+    # Imported here because corruptions are not needed to read any other data.
+    from v1keras.corruptions import BENCHMARK, canonical_name
+
+    by_cell: dict[tuple[str, int], str] = {}
+    for stored_name, severity, source in found:
+        cell = canonical_name(stored_name), severity
+        if cell in by_cell:
+            raise ValueError(
+                f"{cell[0]} {severity} is stored twice: {by_cell[cell]} and {source}"
+            )
+        by_cell[cell] = source
+    wanted = [(c, s) for c in BENCHMARK for s in SEVERITIES]
+    missing = [f"{c} {s}" for c, s in wanted if (c, s) not in by_cell]
+    if len(missing) == len(wanted):
+        raise ValueError(f"{name} holds no cell of a benchmark. {_ACCEPTED}")
+    if missing and not allow_partial:
+        raise ValueError(
+            f"the benchmark has 15 x 5 cells. Missing in {name}: {', '.join(missing)}. "
+            "Allow a partial set to go on without them"
+        )
+    return {cell: by_cell[cell] for cell in wanted if cell in by_cell}
+
+
+def _folder_cells(folder: Path) -> list[tuple[str, int, str]]:
+    cells = []
+    for name in class_folders(folder):
+        inner = class_folders(folder / name)
+        if _severities(inner):
+            candidates = [folder / name]
+        else:
+            candidates = [folder / name / corruption for corruption in inner]
+        for candidate in candidates:
+            for severity in _severities(class_folders(candidate)):
+                source = candidate / str(severity)
+                cells.append((candidate.name, severity, str(source)))
+    return cells
+
+
+def _severities(names: Iterable[str]) -> list[int]:
+    return [severity for severity in SEVERITIES if str(severity) in names]
+
+
+def _npy_cells(archives: list[Path]) -> list[tuple[str, int, str]]:
+    by_name = {path.stem: path for path in archives}
+    if by_name.pop("labels", None) is None:
+        raise ValueError(
+            "the archives of CIFAR-C come with a file labels.npy. "
+            f"Received: none in {archives[0].parent}"
+        )
+    return [
+        (name, severity, str(path))
+        for name, path in by_name.items()
+        for severity in SEVERITIES
+    ]
+
+
+def _tfds_cells(name: str) -> list[tuple[str, int, str]]:
+    import tensorflow_datasets as tfds
+
+    try:
+        configs = tfds.builder_cls(name).BUILDER_CONFIGS
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"there is no folder and no data set of that name. {_ACCEPTED}. "
+            f"Received: {name}"
+        ) from error
+    parts = [config.name.rpartition("_") for config in configs]
+    return [
+        (stem, int(severity), f"{name}/{stem}_{severity}")
+        for stem, _, severity in parts
+        if severity.isdigit()
+    ]
+
+
+def _count_files(folder: Path) -> int:
+    """The number of files in class folders, whose content is not looked at."""
+    count = 0
+    for name in class_folders(folder):
+        with os.scandir(folder / name) as entries:
+            count += sum(entry.name[0] != "." for entry in entries)
+    return count
+
+
+def _are_indices(names: Sequence[str]) -> bool:
+    return list(names) == [str(index) for index in range(len(names))]
+
+
+def _check_indexed_classes(class_names: Sequence[str], count: int, place: str) -> None:
+    """Checks that labels which are bare indices mean the classes of the model."""
+    names = [name.lower() for name in class_names]
+    if len(names) != count:
+        raise ValueError(
+            f"the model has {len(names)} classes, but the labels of {place} "
+            f"count {count}"
+        )
+    ordered = list(_CIFAR10) if count == len(_CIFAR10) else sorted(names)
+    if names != ordered and not _are_indices(names):
+        raise ValueError(
+            f"the labels of {place} are indices of CIFAR's classes in alphabetical "
+            f"order, but the model's classes are {', '.join(names[:10])}"
+        )
