@@ -53,7 +53,10 @@ def decode_image(
         height, width = tf.cond(
             is_jpeg, lambda: _jpeg_size(encoded), lambda: _png_size(encoded)
         )
-    is_possible = (height > 0) & (width > 0) & (height <= MAX_PIXELS // width)
+    # A quotient, because the product of two announced sizes can overflow.
+    is_possible = (
+        (height > 0) & (width > 0) & (height <= MAX_PIXELS // tf.maximum(width, 1))
+    )
     with tf.control_dependencies(
         [_require(is_possible, f"must have 1 to {MAX_PIXELS} pixels", index)]
     ):

@@ -101,7 +101,7 @@ def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         target = out / str(number)
         try:
             # Renaming a folder never replaces one that holds files.
-            os.rename(folder, target)
+            Path(folder).rename(target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
@@ -153,7 +153,7 @@ def rollback(out: str | os.PathLike) -> tuple[int, int]:
 def _withdraw(out: Path, version: int) -> None:
     """Hides a version in one step before its files go, one by one."""
     hidden = out / f"{_WITHDRAWN}{version}"
-    os.rename(out / str(version), hidden)
+    (out / str(version)).rename(hidden)
     shutil.rmtree(hidden)
 
 

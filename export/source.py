@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import v1keras
+from export.sign import unique_labels
 from v1keras.data import ImageDataset, load_dataset
 from v1keras.models import build_ensemble
 from v1keras.training import Run
@@ -70,29 +71,6 @@ def open_source(
         labels=unique_labels(first.class_names, first.display_names),
         image_size=first.image_size,
         runs=tuple(runs),
-    )
-
-
-def unique_labels(
-    class_names: Sequence[str], display_names: Sequence[str]
-) -> tuple[str, ...]:
-    """The readable names, with the identifier behind those that occur twice.
-
-    Args:
-        class_names: sequence of str. Identifiers.
-        display_names: sequence of str. Readable names, as many.
-
-    Returns:
-        Tuple of str.
-
-    Example:
-
-    >>> unique_labels(("n02012849", "n03126707"), ("crane", "crane"))
-    ('crane (n02012849)', 'crane (n03126707)')
-    """
-    return tuple(
-        f"{display} ({name})" if list(display_names).count(display) > 1 else display
-        for name, display in zip(class_names, display_names, strict=True)
     )
 
 

@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from export.convert import QUANTIZATIONS, convert_to_litert
+from v1keras.layers import NeuronalNoise, VOneBlock
+
+
+def runner(flatbuffer):
+    return Interpreter(model_content=flatbuffer).get_signature_runner("serving_default")
+
+
+@pytest.mark.parametrize(
+    "quantize,tolerance", zip(QUANTIZATIONS, (1e-4, 0.2, 0.02, 0.5), strict=True)
+)
+def test_answers_like_keras(classifier, images, logits, quantize, tolerance):
+    flatbuffer = convert_to_litert(
+        classifier, quantize=quantize, calibration_images=images
+    )
+    answer = runner(flatbuffer)(images=images.astype(np.float32))
+    assert set(answer) == {"logits", "probabilities"}
+    assert answer["logits"].dtype == np.float32
+    assert np.abs(answer["logits"] - logits).max() < tolerance
+    np.testing.assert_allclose(answer["probabilities"].sum(1), 1, atol=0.02)
+
+
+def test_batch_is_one_until_resized(classifier, images, logits):
+    flatbuffer = convert_to_litert(classifier)
+    interpreter = Interpreter(model_content=flatbuffer)
+    (details,) = interpreter.get_input_details()
+    assert details["shape"].tolist() == [1, 16, 16, 3]
+    assert details["shape_signature"].tolist() == [-1, 16, 16, 3]
+    run = runner(flatbuffer)
+    for batch in (1, 5, 2):
+        answer = run(images=images[:batch].astype(np.float32))["logits"]
+        np.testing.assert_allclose(answer, logits[:batch], rtol=1e-4, atol=1e-4)
+
+
+def test_quantized_models_are_smaller():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(64, 3)(inputs)
+    x = keras.layers.Conv2D(64, 3)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3))
+    sizes = {
+        name: len(convert_to_litert(model, quantize=name, calibration_images=images))
+        for name in QUANTIZATIONS
+    }
+    assert sizes["float16"] < 0.6 * sizes["none"]
+    assert sizes["dynamic"] < 0.4 * sizes["none"]
+    assert sizes["int8"] < 0.4 * sizes["none"]
+
+
+def test_unknown_operations_are_a_value_error():
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.GlobalAveragePooling2D()(NeuronalNoise()(inputs))
+    with pytest.raises(ValueError, match="cannot be converted to LiteRT"):
+        convert_to_litert(keras.Model(inputs, outputs))
+
+
+def test_int8_needs_images(classifier):
+    with pytest.raises(ValueError, match="calibration_images"):
+        convert_to_litert(classifier, quantize="int8")
+    with pytest.raises(ValueError, match="quantize=int4"):
+        convert_to_litert(classifier, quantize="int4")
+
+
+@pytest.mark.parametrize("noise", ["off", "fixed"])
+def test_v1_models_need_only_builtin_operations(noise):
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    block = VOneBlock(
+        simple_channels=6, complex_channels=6, kernel_size=9, noise=noise, seed=3
+    )
+    x = keras.layers.GlobalAveragePooling2D()(block(x))
+    model = keras.Model(inputs, x)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 24, 24, 3)).astype("float32")
+    expected = model.predict(images, verbose=0)
+    flatbuffer = convert_to_litert(model)
+    answer = runner(flatbuffer)(images=images)["logits"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-4)
+    # The pattern is in the file, and the Keras model is as it was.
+    np.testing.assert_array_equal(model.predict(images, verbose=0), expected)
+
+
+def test_fixed_noise_changes_the_answer():
+    def exported(noise):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((24, 24, 3))
+        block = VOneBlock(
+            simple_channels=4, complex_channels=4, kernel_size=9, noise=noise
+        )
+        pooled = keras.layers.GlobalAveragePooling2D()(block(inputs))
+        return runner(convert_to_litert(keras.Model(inputs, pooled)))
+
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 24, 24, 3)).astype("float32")
+    quiet, noisy = (exported(noise)(images=image) for noise in ("off", "fixed"))
+    assert np.abs(quiet["logits"] - noisy["logits"]).max() > 1e-3

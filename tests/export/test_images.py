@@ -1,0 +1,79 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.images import decode_batch
+from v1keras.data.images import decode_image, fit_image
+
+SIZE = 16
+
+
+def picture(height, width):
+    """A smooth colour picture, so that JPEG keeps it."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / width * 7), np.cos(y / height * 5), np.sin((x + y) / 9.0)]
+    return np.rint(127.5 + 127.5 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def encode(image, suffix):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(
+    "height,width",
+    [(16, 16), (32, 32), (64, 64), (37, 61), (61, 37), (200, 17), (9, 12), (16, 40)],
+)
+def test_equals_what_the_data_package_does(height, width, suffix):
+    data = encode(picture(height, width), suffix)
+    expected = fit_image(decode_image(data, "test"), SIZE)
+    decoded = decode_batch(tf.constant([data]), SIZE).numpy()[0]
+    assert decoded.dtype == np.float32
+    # One grey level: OpenCV computes with whole numbers and rounds halves up.
+    assert np.abs(decoded - expected).max() <= 1
+    assert np.abs(decoded - expected).mean() < 0.3
+
+
+def test_images_of_different_sizes_and_kinds_share_a_batch():
+    color, grey = picture(30, 20), picture(10, 50)[..., 0]
+    batch = decode_batch(
+        tf.constant([encode(color, ".jpg"), encode(grey, ".png")]), SIZE
+    )
+    assert batch.shape == (2, SIZE, SIZE, 3)
+    assert np.ptp(batch[1], axis=-1).max() == 0
+    np.testing.assert_array_equal(batch, np.rint(batch))
+
+
+def test_an_opaque_alpha_channel_is_dropped():
+    opaque = np.dstack([picture(SIZE, SIZE), np.full((SIZE, SIZE), 255, np.uint8)])
+    decoded = decode_batch(tf.constant([encode(opaque, ".png")]), SIZE)[0]
+    np.testing.assert_array_equal(decoded, opaque[..., 2::-1])
+
+
+def header_of(width, height):
+    png = encode(picture(8, 8), ".png")
+    sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return png[:16] + sizes + png[24:]
+
+
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (b"", "image 1 of the request is not a JPEG or PNG"),
+        (b"GIF89a", "image 1 of the request is not a JPEG or PNG"),
+        (encode(picture(40, 40), ".jpg")[:300], "JPEG"),
+        (encode(picture(40, 40), ".png")[:200], "PNG"),
+        (b"\x89PNG\r\n\x1a\n", "image 1 of the request must have 1 to"),
+        (header_of(100_000, 100_000), "image 1 of the request must have 1 to"),
+        (header_of(2**32 - 1, 2**32 - 1), "image 1 of the request must have 1 to"),
+        (
+            encode(np.zeros((8, 8, 4), np.uint8), ".png"),
+            "image 1 of the request must not have transparent",
+        ),
+    ],
+)
+def test_what_cannot_be_an_image_is_an_error(data, message):
+    good = encode(picture(20, 20), ".png")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        decode_batch(tf.constant([good, data]), SIZE)

@@ -1,0 +1,138 @@
+import fcntl
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from export import push
+
+
+def make_version(out, content="model"):
+    with push.staging(out) as folder:
+        (folder / "variables").mkdir()
+        (folder / "saved_model.pb").write_text(content)
+        return push.publish(folder, out)
+
+
+def test_a_version_appears_whole(tmp_path):
+    out = tmp_path / "served" / "model"
+    before = int(time.time())
+    with push.staging(out) as folder:
+        (folder / "saved_model.pb").write_text("model")
+        assert push.versions(out) == ()
+        path = push.publish(folder, out)
+    assert path.parent == out
+    assert before <= int(path.name) <= time.time()
+    assert (path / "saved_model.pb").read_text() == "model"
+    assert [entry.name for entry in out.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_versions_in_one_second_get_different_numbers(tmp_path):
+    paths = [make_version(tmp_path, str(index)) for index in range(4)]
+    assert push.versions(tmp_path) == tuple(int(path.name) for path in paths)
+    assert [(path / "saved_model.pb").read_text() for path in paths] == list("0123")
+
+
+def test_a_newer_number_than_now_is_not_undercut(tmp_path):
+    future = int(time.time()) + 1000
+    (tmp_path / str(future)).mkdir()
+    assert make_version(tmp_path).name == str(future + 1)
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    out = tmp_path / "model"
+    with pytest.raises(RuntimeError), push.staging(out) as folder:
+        (folder / "saved_model.pb").write_text("half")
+        raise RuntimeError
+    assert not out.exists()
+
+
+def test_a_failure_leaves_earlier_versions(tmp_path):
+    path = make_version(tmp_path)
+    with pytest.raises(RuntimeError), push.staging(tmp_path) as folder:
+        (folder / "saved_model.pb").write_text("half")
+        raise RuntimeError
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert (path / "saved_model.pb").read_text() == "model"
+
+
+def test_out_must_not_be_a_file(tmp_path):
+    (tmp_path / "model").write_text("a file")
+    with (
+        pytest.raises(FileExistsError, match="must be a folder"),
+        push.staging(tmp_path / "model"),
+    ):
+        pass
+    assert (tmp_path / "model").read_text() == "a file"
+
+
+def _stage_and_die(out):
+    with push.staging(out) as folder:
+        (folder / "saved_model.pb").write_text("half")
+        os._exit(1)
+
+
+def test_what_a_killed_exporter_left_is_removed(tmp_path):
+    process = multiprocessing.get_context("fork").Process(
+        target=_stage_and_die, args=(tmp_path,)
+    )
+    process.start()
+    process.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    path = make_version(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_two_exporters_do_not_disturb_each_other(tmp_path):
+    with push.staging(tmp_path) as first:
+        (first / "saved_model.pb").write_text("first")
+        second_path = make_version(tmp_path, "second")
+        first_path = push.publish(first, tmp_path)
+    assert (first_path / "saved_model.pb").read_text() == "first"
+    assert (second_path / "saved_model.pb").read_text() == "second"
+
+
+def _make_versions(out, count):
+    for _ in range(count):
+        make_version(out)
+
+
+def test_many_processes_make_as_many_versions(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_make_versions, args=(tmp_path, 10)) for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert len(push.versions(tmp_path)) == 40
+    assert len(list(tmp_path.iterdir())) == 40
+
+
+def test_keep_removes_the_oldest(tmp_path):
+    paths = [make_version(tmp_path) for _ in range(4)]
+    removed = push.keep(tmp_path, 2)
+    assert removed == tuple(int(path.name) for path in paths[:2])
+    assert push.versions(tmp_path) == tuple(int(path.name) for path in paths[2:])
+    assert push.keep(tmp_path, 5) == ()
+    with pytest.raises(ValueError, match="count=0"):
+        push.keep(tmp_path, 0)
+
+
+def test_rollback_serves_the_version_before(tmp_path):
+    first, second = (make_version(tmp_path) for _ in range(2))
+    assert push.rollback(tmp_path) == (int(second.name), int(first.name))
+    assert push.versions(tmp_path) == (int(first.name),)
+    with pytest.raises(ValueError, match="at least two versions"):
+        push.rollback(tmp_path)
+    assert push.versions(tmp_path) == (int(first.name),)
+
+
+def test_the_lock_is_given_back(tmp_path):
+    make_version(tmp_path)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(lock)

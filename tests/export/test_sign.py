@@ -1,0 +1,120 @@
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.agreement import softmax
+from export.samples import INPUT_NAMES, request
+from export.sign import SignedClassifier, unique_labels, write_labels, write_saved_model
+
+
+@pytest.fixture(scope="module")
+def saved_model(classifier, labels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved_model")
+    write_saved_model(classifier, labels, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def call(saved_model):
+    """Calls signatures the way TensorFlow Serving does."""
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    with graph.as_default():
+        meta = tf.compat.v1.saved_model.loader.load(
+            session, ["serve"], str(saved_model)
+        )
+
+    def function(signature, inputs):
+        definition = meta.signature_def[signature]
+        fetches = {key: info.name for key, info in definition.outputs.items()}
+        feed = definition.inputs[INPUT_NAMES[signature]].name
+        return session.run(fetches, {feed: inputs})
+
+    yield function
+    session.close()
+
+
+@pytest.mark.parametrize("signature", INPUT_NAMES)
+@pytest.mark.parametrize("batch", [1, 7])
+def test_signatures_answer_like_keras(call, images, logits, labels, signature, batch):
+    answer = call(signature, request(signature, images[:batch]))
+    expected = logits[:batch]
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(answer["probabilities"], softmax(expected), atol=1e-5)
+    best = np.argsort(-expected, axis=1)
+    assert answer["classes"].shape == (batch, 5)
+    assert [[name.decode() for name in row] for row in answer["classes"]] == [
+        [labels[index] for index in row] for row in best
+    ]
+    np.testing.assert_allclose(
+        answer["scores"], -np.sort(-softmax(expected), axis=1), atol=1e-5
+    )
+
+
+def test_files_of_any_size_are_fitted(call, classifier):
+    picture = np.full((50, 90, 3), (10, 200, 90), np.uint8)
+    encoded = [
+        cv2.imencode(suffix, picture[..., ::-1])[1].tobytes()
+        for suffix in (".png", ".jpg")
+    ]
+    answer = call("serve_bytes", np.array(encoded, object))
+    expected = classifier.predict(
+        np.full((1, 16, 16, 3), (10, 200, 90), np.float32), verbose=0
+    )
+    np.testing.assert_allclose(answer["logits"][:1], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answer["logits"][1:], expected, rtol=0.05, atol=0.3)
+
+
+def test_a_broken_image_fails_its_request_and_no_other(call, images):
+    good = request("serve_bytes", images[:1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image 1 of the request"):
+        call("serve_bytes", np.array([good[0], b"not an image"], object))
+    assert call("serve_bytes", good)["logits"].shape == (1, 5)
+
+
+def test_wrong_input_size_is_an_error(call):
+    with pytest.raises(ValueError, match="shape"):
+        call("serving_default", np.zeros((1, 17, 16, 3), np.float32))
+
+
+def test_labels_are_an_asset(saved_model, labels):
+    for path in (saved_model / "assets/labels.txt", saved_model / "labels.txt"):
+        assert tuple(path.read_text("utf-8").splitlines()) == labels
+
+
+def test_top_k_is_at_most_the_number_of_classes(classifier, labels, tmp_path):
+    write_labels(labels, tmp_path / "labels.txt")
+    for top_k, expected in ((2, 2), (9, 5)):
+        signed = SignedClassifier(classifier, labels, tmp_path / "labels.txt", top_k)
+        assert signed.top_k == expected
+    with pytest.raises(ValueError, match="top_k=0"):
+        SignedClassifier(classifier, labels, tmp_path / "labels.txt", 0)
+
+
+def test_number_of_labels_must_match(classifier, tmp_path):
+    with pytest.raises(ValueError, match="one label for each"):
+        write_saved_model(classifier, ("a", "b"), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (16, 12, 3), (16, 16, 1)])
+def test_model_must_take_square_rgb_of_a_fixed_size(shape, tmp_path):
+    inputs = keras.Input(shape)
+    outputs = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, outputs)
+    with pytest.raises(ValueError, match="square RGB"):
+        write_saved_model(model, "abc"[: shape[-1]], tmp_path)
+
+
+def test_labels_must_be_told_apart(tmp_path):
+    with pytest.raises(ValueError, match="must differ"):
+        write_labels(["a", "a"], tmp_path / "labels.txt")
+    with pytest.raises(ValueError, match="one line"):
+        write_labels(["a\nb", "c"], tmp_path / "labels.txt")
+    assert not (tmp_path / "labels.txt").exists()
+
+
+def test_unique_labels_names_only_what_is_ambiguous():
+    found = unique_labels(("n1", "n2", "n3"), ("crane", "fish", "crane"))
+    assert found == ("crane (n1)", "fish", "crane (n3)")
