@@ -1,0 +1,188 @@
+"""Configurations of `train` and `distill`: one frozen dataclass each."""
+
+import dataclasses
+from typing import Any
+
+from v1keras.command_line import option
+from v1keras.models import ARCHITECTURES
+from v1keras.v1 import VARIANTS, Variant, get_variant
+
+SCHEDULES = ("plateau", "cosine", "step", "constant")
+STRATEGIES = ("auto", "none", "mirrored")
+DISTILLATION_LOSSES = ("scaled", "paper")
+
+_VARIANT_OVERRIDES = (
+    "sf_min",
+    "sf_max",
+    "sf_corr",
+    "simple_channels",
+    "complex_channels",
+    "noise_gain",
+    "gabor_seed",
+    "distribution",
+)
+# Where a run is kept and how it is computed do not change what it is.
+_NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What makes a run: model, data and training. Every field is a flag."""
+
+    out: str = option(required=True, help="Folder of the run.")
+    dataset: str = option(
+        "shapes",
+        "shapes, a folder of images, or a name of TensorFlow Datasets.",
+    )
+    variant: str = option("standard", f"V1 variant: {', '.join(VARIANTS)}.")
+    arch: str = option("resnet50", "Back-end.", choices=tuple(ARCHITECTURES))
+    epochs: int = option(60, "Passes over the training images.")
+    batch_size: int = option(128, "Images in a batch, over all replicas.")
+    seed: int = option(0, "Seed of weights, noise, order and augmentation.")
+    width: int = option(64, "Channels of the first stage of the back-end.")
+    image_size: int | None = option(
+        None, "Height and width in pixels; by default those of the data set."
+    )
+    stride: int | None = option(
+        None, "Stride of the front-end in pixels; by default the setting's."
+    )
+    visual_degrees: float | None = option(
+        None, "Visual angle of the image's height; by default the setting's."
+    )
+    kernel_size: int = option(25, "Size of the Gabor kernels in pixels, odd.")
+    k_exc: float | None = option(None, "Gain of the cells; by default the setting's.")
+    noise_scale: float | None = option(
+        None, "From responses to spikes; by default the setting's."
+    )
+    noise_level: float | None = option(
+        None, "Spontaneous activity; by default the setting's."
+    )
+    rectify_noise: bool = option(False, "Set negative noisy responses to 0.")
+    sf_min: float | None = option(
+        None, "Lowest spatial frequency (cycles/degree) instead of the variant's."
+    )
+    sf_max: float | None = option(
+        None, "Highest spatial frequency (cycles/degree) instead of the variant's."
+    )
+    sf_corr: float | None = option(
+        None, "Correlation of frequency and size instead of the variant's."
+    )
+    simple_channels: int | None = option(
+        None, "Number of simple cells instead of the variant's."
+    )
+    complex_channels: int | None = option(
+        None, "Number of complex cells instead of the variant's."
+    )
+    noise_gain: float | None = option(
+        None, "Factor on the noise instead of the variant's; 0 for none."
+    )
+    gabor_seed: int | None = option(
+        None, "Seed of the Gabor parameters instead of the variant's."
+    )
+    distribution: str | None = option(
+        None,
+        "Distribution of the Gabor parameters instead of the variant's.",
+        choices=("v1", "uniform"),
+    )
+    learning_rate: float = option(0.1, "Initial learning rate of SGD.")
+    momentum: float = option(0.9, "Momentum of SGD.")
+    weight_decay: float = option(5e-4, "L2 decay, added to the gradient.")
+    schedule: str = option(
+        "plateau",
+        "plateau: / 10 when the validation loss stalls; step: / 10 every "
+        "--step_epochs; cosine: with a linear warm-up.",
+        choices=SCHEDULES,
+    )
+    patience: int = option(5, "Epochs without improvement before plateau acts.")
+    step_epochs: int = option(20, "Epochs between the steps of step.")
+    warmup_epochs: float = option(1.0, "Epochs of warm-up of cosine.")
+    augmentation: str = option(
+        "paper",
+        "Random affine and flip, or none.",
+        choices=("paper", "none"),
+    )
+    validation_fraction: float = option(
+        0.05, "Share of the training images on which the best epoch is chosen."
+    )
+    validation_source: str = option(
+        "fold",
+        "Choose on a fold of the training images, or on the test images as the "
+        "paper did; the report then says so.",
+        choices=("fold", "test"),
+    )
+    split_seed: int = option(0, "Seed of that fold.")
+    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its data.")
+    strategy: str = option(
+        "auto",
+        "mirrored trains on all GPUs; auto does where there are several.",
+        choices=STRATEGIES,
+    )
+    mixed_precision: bool = option(
+        False, "Compute in bfloat16, keep weights in float32."
+    )
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
+            value = getattr(self, name)
+            _require(self, name, value is None or value > 0, "positive")
+        for name in ("seed", "split_seed", "weight_decay", "warmup_epochs"):
+            _require(self, name, getattr(self, name) >= 0, "at least 0")
+        _require(self, "learning_rate", self.learning_rate > 0, "positive")
+        _require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        inside = 0 < self.validation_fraction < 1
+        _require(self, "validation_fraction", inside, "between 0 and 1")
+        self.resolve_variant()
+
+    def resolve_variant(self) -> Variant:
+        """The named variant with the overrides of this configuration."""
+        variant = get_variant(self.variant)
+        given = {
+            name: getattr(self, name)
+            for name in _VARIANT_OVERRIDES
+            if getattr(self, name) is not None
+        }
+        if not given:
+            return variant
+        if not variant.v1:
+            raise ValueError(
+                f"`variant` {variant.name!r} has no V1 front-end to change. "
+                f"Received: {', '.join(f'{k}={v}' for k, v in given.items())}"
+            )
+        return dataclasses.replace(variant, name=f"{variant.name}_custom", **given)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that two runs share if one can go on with the other."""
+        settings = dataclasses.asdict(self)
+        return {k: v for k, v in settings.items() if k not in _NOT_PART_OF_A_RUN}
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(TrainConfig):
+    """A student's run: `TrainConfig` and how it is taught."""
+
+    variant: str = option("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
+    members: tuple[str, ...] = option(
+        required=True, help="Folders of the runs whose ensemble is the teacher."
+    )
+    distillation_loss: str = option(
+        "scaled",
+        "scaled: soft targets at --temperature with the factor T^2; paper: T = 5 on "
+        "the members' summed logits without that factor.",
+        choices=DISTILLATION_LOSSES,
+    )
+    temperature: float = option(4.0, "Temperature of the scaled soft targets.")
+    alpha: float = option(0.5, "Weight of the soft targets; labels get the rest.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self, "temperature", self.temperature > 0, "positive")
+        _require(self, "alpha", 0 <= self.alpha <= 1, "in [0, 1]")
+
+
+def _require(config, name: str, holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"`{name}` must be {what}. Received: {name}={getattr(config, name)}"
+        )

@@ -1,0 +1,247 @@
+"""Training of members and distillation of students: what they share."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from v1keras.data import ImageDataset, load_dataset, pipeline, steps_per_epoch
+from v1keras.files import write_json
+from v1keras.models import Distiller, build_classifier, build_ensemble
+from v1keras.training.checkpoint import RunCheckpoint
+from v1keras.training.config import DistillConfig, TrainConfig
+from v1keras.training.optimizer import make_optimizer, make_plateau
+from v1keras.training.run import (
+    CONFIG_FILE,
+    LOG_FOLDER,
+    Run,
+    check_same_classes,
+    versions,
+)
+from v1keras.training.strategy import get_strategy, precision
+
+
+def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
+    """Trains one classifier and writes its run directory.
+
+    An interrupted run goes on from its last finished epoch; a finished one is
+    returned as it is.
+
+    Args:
+        config: `TrainConfig`.
+        dataset: `ImageDataset` or None. The opened data set, for callers that train
+            several runs on one; by default the one that `config` names is opened.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        FileExistsError: if `config.out` is something else than this run.
+        ValueError, FileNotFoundError: if the configuration or data are unusable.
+
+    Example:
+
+    >>> config = v1keras.training.TrainConfig(
+    ...     out="runs/sf_low", variant="sf_low", arch="resnet18", width=16, epochs=2
+    ... )
+    >>> run = v1keras.training.train(config)
+    """
+    return _fit(config, "member", dataset, lambda dataset: _classifier(config, dataset))
+
+
+def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
+    """Teaches a student from an ensemble of runs and writes its run directory.
+
+    Args:
+        config: `DistillConfig`.
+        dataset: `ImageDataset` or None; see `train`.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        FileExistsError: if `config.out` is something else than this run.
+        ValueError, FileNotFoundError: if members, configuration or data are unusable
+            or do not fit each other.
+
+    Example:
+
+    >>> config = v1keras.training.DistillConfig(
+    ...     out="runs/student", members=("runs/sf_low", "runs/sf_high"), epochs=2
+    ... )
+    >>> run = v1keras.training.distill(config)
+    """
+    members = [Run.open(path) for path in config.members]
+    check_same_classes(members)
+
+    def build(dataset: ImageDataset) -> keras.Model:
+        if dataset.class_names != members[0].class_names:
+            raise ValueError(
+                f"The data set {dataset.name} ({len(dataset.class_names)} classes) and "
+                f"the member {members[0].path} ({len(members[0].class_names)} classes) "
+                "differ in their classes"
+            )
+        teacher = build_ensemble([run.load_model() for run in members], name="teacher")
+        student = _classifier(config, dataset)
+        if config.distillation_loss == "paper":
+            return Distiller.paper(teacher, student, members=len(members))
+        return Distiller(
+            teacher, student, temperature=config.temperature, alpha=config.alpha
+        )
+
+    return _fit(config, "student", dataset, build)
+
+
+def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
+    size = dataset.image_size
+    return build_classifier(
+        config.arch,
+        config.resolve_variant(),
+        num_classes=dataset.num_classes,
+        input_shape=(size, size, 3),
+        width=config.width,
+        stride=config.stride,
+        visual_degrees=config.visual_degrees,
+        kernel_size=config.kernel_size,
+        k_exc=config.k_exc,
+        noise_scale=config.noise_scale,
+        noise_level=config.noise_level,
+        rectify_noise=config.rectify_noise,
+        seed=config.seed,
+    )
+
+
+def _fit(
+    config: TrainConfig,
+    kind: str,
+    dataset: ImageDataset | None,
+    build: Callable[[ImageDataset], keras.Model],
+) -> Run:
+    folder = Path(config.out)
+    finished = _finished_run(folder, config, kind)
+    if finished is not None:
+        return finished
+    if dataset is None:
+        dataset = open_dataset(config)
+    train_split, validation = dataset.split("train"), dataset.split("validation")
+    steps = steps_per_epoch(len(train_split), config.batch_size)
+
+    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
+        model = build(dataset)
+        plateau = make_plateau(config)
+        model.compile(
+            optimizer=make_optimizer(config, steps),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=False,
+            **_label_loss(model),
+        )
+        # Written once all could be built, so that a refused configuration leaves
+        # nothing behind.
+        write_json(folder / CONFIG_FILE, _record(config, kind, dataset))
+        checkpoint = RunCheckpoint(folder, plateau)
+        checkpoint.restore(model)
+
+    epoch = checkpoint.progress.epochs
+    model.fit(
+        pipeline(
+            train_split,
+            batch_size=config.batch_size,
+            training=True,
+            augment=config.augmentation,
+            seed=config.seed,
+            start_epoch=epoch,
+        ),
+        validation_data=pipeline(validation, batch_size=config.batch_size),
+        initial_epoch=epoch,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        callbacks=[
+            *plateau,
+            keras.callbacks.TensorBoard(folder / LOG_FOLDER, write_graph=False),
+            checkpoint,
+        ],
+        shuffle=False,  # the pipeline shuffles
+        # A bar that redraws itself is for terminals; files get a line an epoch.
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    progress = checkpoint.progress
+    result = {
+        "best_epoch": progress.best_epoch,
+        "validation_accuracy": progress.best_accuracy,
+        "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+    }
+    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, result))
+    return Run.open(folder)
+
+
+def open_dataset(config: TrainConfig) -> ImageDataset:
+    """Opens the data set that a configuration names, with its splits."""
+    return load_dataset(
+        config.dataset,
+        image_size=config.image_size,
+        validation_fraction=config.validation_fraction,
+        validation_source=config.validation_source,
+        seed=config.split_seed,
+        data_dir=config.data_dir,
+    )
+
+
+def _label_loss(model: keras.Model) -> dict:
+    """The loss to compile with; a distiller has its own."""
+    if isinstance(model, Distiller):
+        return {}
+    return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+
+
+def _finished_run(folder: Path, config: TrainConfig, kind: str) -> Run | None:
+    """The run if it is finished, None if it can be begun or resumed."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileExistsError(
+            f"--out={folder} exists and is not a run. Choose another folder"
+        )
+    run = Run.open(folder)
+    there, wanted = run.config["settings"], _as_json(config.identity())
+    different = [
+        f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in wanted.items()
+        if there.get(name) != value
+    ]
+    if run.config.get("kind") != kind:
+        different.insert(0, f"it holds a {run.config.get('kind')}")
+    if different:
+        raise FileExistsError(
+            f"--out={folder} holds another run: {'; '.join(different[:3])}. "
+            "Choose another folder"
+        )
+    return run if run.is_finished else None
+
+
+def _record(
+    config: TrainConfig, kind: str, dataset: ImageDataset, result: dict | None = None
+) -> dict:
+    """The content of `config.json`."""
+    return {
+        "kind": kind,
+        "name": Path(config.out).resolve().name,
+        "settings": _as_json(dataclasses.asdict(config)),
+        "variant": dataclasses.asdict(config.resolve_variant()),
+        "class_names": list(dataset.class_names),
+        "display_names": list(dataset.display_names),
+        "image_size": dataset.image_size,
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "sizes": dataset.sizes,
+        },
+        "versions": versions(),
+        "result": result,
+    }
+
+
+def _as_json(settings: dict) -> dict:
+    """Settings as they look after a round-trip through JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

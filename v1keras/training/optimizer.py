@@ -1,0 +1,74 @@
+"""The paper's optimiser and its learning-rate schedules."""
+
+import keras
+
+from v1keras.training.config import TrainConfig
+
+_STEP_FACTOR = 0.1
+
+
+@keras.saving.register_keras_serializable(package="v1keras")
+class L2SGD(keras.optimizers.SGD):
+    """SGD whose weight decay is part of the gradient.
+
+    Keras decays weights apart from the gradient. The paper's training, like all of
+    PyTorch's SGD, adds `l2 * weight` to the gradient, so that the momentum holds the
+    decay too.
+
+    Args:
+        learning_rate: float or schedule. Defaults to `0.1`.
+        l2: float. Factor of the decay, on all trainable weights. Defaults to `0.0`.
+        **kwargs: the arguments of `keras.optimizers.SGD`.
+
+    Example:
+
+    >>> optimizer = v1keras.training.L2SGD(0.1, l2=5e-4, momentum=0.9)
+    """
+
+    def __init__(self, learning_rate=0.1, l2: float = 0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable, learning_rate):
+        decay = keras.ops.cast(self.l2, gradient.dtype)
+        weights = keras.ops.cast(variable, gradient.dtype)
+        super().update_step(gradient + decay * weights, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}
+
+
+def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> L2SGD:
+    """The optimiser of a configuration.
+
+    The plateau schedule is a callback, `make_plateau`, since it depends on the
+    validation loss.
+    """
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        warmup = round(config.warmup_epochs * steps_per_epoch)
+        total = config.epochs * steps_per_epoch
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else rate,
+            decay_steps=max(1, total - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    elif config.schedule == "step":
+        starts = range(config.step_epochs, config.epochs, config.step_epochs)
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [start * steps_per_epoch for start in starts],
+            [rate * _STEP_FACTOR**step for step in range(len(starts) + 1)],
+        )
+    return L2SGD(rate, l2=config.weight_decay, momentum=config.momentum)
+
+
+def make_plateau(config: TrainConfig) -> list[keras.callbacks.Callback]:
+    """The callback of the plateau schedule, or none."""
+    if config.schedule != "plateau":
+        return []
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss", factor=_STEP_FACTOR, patience=config.patience
+        )
+    ]

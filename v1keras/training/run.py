@@ -1,0 +1,153 @@
+"""The run directory: the one unit that all command lines pass on."""
+
+import dataclasses
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from v1keras.v1 import Variant
+
+CONFIG_FILE = "config.json"
+MODEL_FILE = "model.keras"
+HISTORY_FILE = "history.csv"
+CHECKPOINT_FOLDER = "checkpoint"
+LOG_FOLDER = "logs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory that was read.
+
+    Args:
+        path: path of the folder.
+        config: dict. The content of `config.json`.
+
+    Example:
+
+    >>> run = v1keras.training.Run.open("runs/sf_low")
+    >>> model = run.load_model()
+    """
+
+    path: Path
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "Run":
+        """Reads a run directory.
+
+        Args:
+            path: str or path.
+
+        Returns:
+            `Run`.
+
+        Raises:
+            FileNotFoundError: if the folder is missing or is no run.
+            ValueError: if its configuration cannot be read.
+        """
+        path = Path(path)
+        file = path / CONFIG_FILE
+        if not path.is_dir():
+            raise FileNotFoundError(f"No such run directory: {path}")
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{path} is not a run directory: it holds no {CONFIG_FILE}"
+            )
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            config["class_names"], config["settings"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} is not the configuration of a run ({error!r})"
+            ) from error
+        return cls(path, config)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, which tables and charts show."""
+        return self.path.resolve().name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Identifiers of the classes, in the order of the logits."""
+        return tuple(self.config["class_names"])
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        """Readable names of the classes, in the order of the logits."""
+        return tuple(self.config["display_names"])
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the input, in pixels."""
+        return self.config["image_size"]
+
+    @property
+    def variant(self) -> Variant:
+        """The V1 variant of the model."""
+        return Variant(**self.config["variant"])
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs were trained."""
+        return self.config.get("result") is not None
+
+    def load_model(self) -> keras.Model:
+        """Loads the best model of the run.
+
+        Raises:
+            FileNotFoundError: if no epoch has been finished yet.
+            ValueError: if the file cannot be read.
+        """
+        file = self.path / MODEL_FILE
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{self.path} holds no {MODEL_FILE}: no epoch was finished there"
+            )
+        try:
+            return keras.models.load_model(file, compile=False)
+        except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
+            raise ValueError(
+                f"{file} cannot be read; it may be truncated ({error}). Train the run "
+                "again in a new folder"
+            ) from error
+
+
+def check_same_classes(runs: list[Run]) -> None:
+    """Refuses runs whose models cannot be compared or averaged.
+
+    Raises:
+        ValueError: if two runs differ in classes or image size; it names the two.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if run.class_names != first.class_names:
+            difference = sorted(set(run.class_names) ^ set(first.class_names))
+            raise ValueError(
+                f"The runs {first.path} ({len(first.class_names)} classes) and "
+                f"{run.path} ({len(run.class_names)} classes) differ in their classes: "
+                f"{', '.join(difference[:3]) or 'their order'}"
+            )
+        if run.image_size != first.image_size:
+            raise ValueError(
+                f"The runs {first.path} ({first.image_size} pixels) and {run.path} "
+                f"({run.image_size} pixels) differ in image size"
+            )
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    import platform
+
+    import tensorflow as tf
+
+    return {
+        "v1keras": metadata.version("v1keras"),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,39 @@
+"""Where a model is trained: on one device or on all GPUs."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+
+def get_strategy(name: str) -> tf.distribute.Strategy:
+    """The distribution strategy of a name.
+
+    Args:
+        name: str. `"none"`, `"mirrored"` (all GPUs, or all logical devices of a
+            machine without one) or `"auto"` (mirrored where there are several GPUs).
+
+    Returns:
+        `tf.distribute.Strategy`.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def precision(mixed: bool) -> Iterator[None]:
+    """Layers made within compute in bfloat16 if `mixed`.
+
+    bfloat16 has the range of float32, so that no loss has to be scaled.
+    """
+    before = keras.config.dtype_policy()
+    if mixed:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
