@@ -13,6 +13,7 @@ from v1keras.files import atomic_write, write_json
 
 _MANIFEST = "manifest.json"
 _PREFIX = "logits/"
+_SAMPLE = "sample"
 
 
 class CellLogits(NamedTuple):
@@ -81,6 +82,23 @@ class LogitCache:
         write_json(file, manifest)
         self._known: dict[Cell, set[str]] = {}
 
+    @classmethod
+    def exists(cls, path: str | os.PathLike) -> bool:
+        """Whether a folder is one of logits."""
+        return (Path(path) / _MANIFEST).is_file()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "LogitCache":
+        """Opens an existing folder of logits, whatever it was made with.
+
+        Raises:
+            FileNotFoundError: if the folder is none.
+        """
+        if not cls.exists(path):
+            raise FileNotFoundError(f"{path} is not a folder of logits.")
+        stored = _read_manifest(Path(path) / _MANIFEST)
+        return cls(path, stored["settings"], stored["models"])
+
     def file(self, cell: Cell) -> Path:
         """Where the logits of a cell are."""
         return self.path / f"{cell}.npz"
@@ -128,8 +146,22 @@ class LogitCache:
         labels: np.ndarray,
         ids: np.ndarray,
         logits: Mapping[str, np.ndarray],
+        *,
+        sample: np.ndarray | None = None,
     ) -> None:
-        """Adds the logits of some models to a cell, beside those already there."""
+        """Adds the logits of some models to a cell, beside those already there.
+
+        Args:
+            cell: `Cell`.
+            labels: int array of shape `(images,)`.
+            ids: sequence of str of that length.
+            logits: dict from model to an array of shape `(draws, images, classes)`.
+            sample: uint8 array of shape `(height, width, 3)` or None. A picture of
+                what was shown, for the report.
+
+        Raises:
+            ValueError: if the cell holds logits of other images.
+        """
         ids = np.asarray(ids).astype(str)
         arrays = {_PREFIX + name: value for name, value in logits.items()}
         if self.models(cell):
@@ -143,9 +175,18 @@ class LogitCache:
                     f"choose another folder. Received: {len(ids)} images"
                 )
             arrays = {_PREFIX + k: v for k, v in stored.logits.items()} | arrays
+        if sample is not None:
+            arrays[_SAMPLE] = sample
         with atomic_write(self.file(cell)) as temporary:
             np.savez(temporary, labels=labels, ids=ids, **arrays)
-        self._known[cell] = {key.removeprefix(_PREFIX) for key in arrays}
+        self._known.pop(cell, None)
+
+    def sample(self, cell: Cell) -> np.ndarray | None:
+        """The picture that was stored with a cell."""
+        if not self.file(cell).is_file():
+            return None
+        with np.load(self.file(cell)) as data:
+            return data[_SAMPLE] if _SAMPLE in data.files else None
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

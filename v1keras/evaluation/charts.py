@@ -18,6 +18,11 @@ from v1keras.files import atomic_write
 # A chart's unit is a CSS pixel: fonts keep their size on a phone's width.
 _PIXEL = 1 / 72
 _FONT = 11
+# A bar's panel: its width, and what a number beside a bar needs.
+_BARS = 248
+_NUMBER = 50
+# A mean over fewer predictions than this says nothing about calibration.
+LEAST_PER_BIN = 10
 _STYLE = {
     # Text stays text: it takes the page's font and can be searched and read aloud.
     "svg.fonttype": "none",
@@ -74,7 +79,7 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
                 (
                     (360 * column + 104) / total_w,
                     1 - (30 + height * row + 26 + 21 * len(models)) / total_h,
-                    248 / total_w,
+                    _BARS / total_w,
                     21 * len(models) / total_h,
                 )
             )
@@ -162,7 +167,7 @@ def reliability_diagram(table: RobustnessTable, model: str) -> str:
             bins = table.reliability.get((model, kind))
             if bins is None:
                 continue
-            full = bins.count > 0
+            full = bins.count >= LEAST_PER_BIN
             confidence = bins.confidence[full] / bins.count[full]
             correct = bins.correct[full] / bins.count[full]
             corrupted = style == "series"
@@ -231,11 +236,14 @@ def _draw_bars(
         if not np.isfinite(value):
             continue
         axes.barh(y, value, height=0.62, color=palette.series[model], linewidth=0)
-        axes.plot([lower, upper], [y, y], color=palette.ink, linewidth=1.0, zorder=4)
+        # Edged with the background, to be seen on a bar of its own colour too.
+        for colour, width in ((palette.surface, 3.0), (palette.ink, 1.1)):
+            axes.plot([lower, upper], [y, y], color=colour, linewidth=width, zorder=4)
         # The label stands beyond the whisker, away from the zero line.
         right = value >= 0
+        text = f"{100 * value:+.0f} %" if table.baseline else f"{100 * value:.1f} %"
         axes.annotate(
-            f"{100 * value:+.0f} %" if table.baseline else f"{100 * value:.1f} %",
+            text.replace("-", "\N{MINUS SIGN}"),
             (max(upper, 0) if right else min(lower, 0), y),
             xytext=(5 if right else -5, 0),
             textcoords="offset points",
@@ -275,7 +283,8 @@ def _limits(
     if not len(ends):
         return -1.0, 1.0
     low, high = min(0.0, ends[:, 0].min()), max(0.0, ends[:, 1].max())
-    room = 0.24 * max(high - low, 0.01)
+    sides = 1 + (low < 0)
+    room = max(high - low, 0.01) * _NUMBER / (_BARS - sides * _NUMBER)
     return low - (room if low < 0 else 0.0), high + room
 
 

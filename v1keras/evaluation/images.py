@@ -29,10 +29,12 @@ class CellImages(Protocol):
     Attributes:
         cells: tuple of `Cell`. What there is.
         settings: dict that can be written as JSON. What the images depend on.
+        sample_id: str. The image that a report shows in every cell.
     """
 
     cells: tuple[Cell, ...]
     settings: dict[str, Any]
+    sample_id: str
 
     def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
         """Gives the images of a cell, always in the same order."""
@@ -40,10 +42,11 @@ class CellImages(Protocol):
 
 
 class CleanImages:
-    """Labelled images in memory, optionally cut to a seeded subset.
+    """Labelled clean images, optionally a seeded subset of them.
 
     Args:
-        images: uint8 array of shape `(images, height, width, 3)`.
+        images: uint8 array of shape `(images, height, width, 3)`, or anything that is
+            indexed like one.
         labels: int array of shape `(images,)`.
         ids: sequence of str or None. One name per image. Defaults to their positions.
         fingerprint: str or None. Changes with the images. Defaults to a hash of images
@@ -75,18 +78,13 @@ class CleanImages:
                 "There must be as many labels as images, and at least one. "
                 f"Received: {len(images)} images, {len(labels)} labels"
             )
-        if max_images is not None and max_images < 1:
-            raise ValueError(
-                f"max_images must be at least 1. Received: max_images={max_images}"
-            )
-        fingerprint = fingerprint or _hash(images, labels)
-        names = np.array([str(i) for i in (ids or range(len(images)))])
+        fingerprint = fingerprint or _hash(np.asarray(images), np.asarray(labels))
+        names = range(len(images)) if ids is None else ids
+        names = np.array([str(name) for name in names])
         # In place of a copy of all images, only their positions are drawn.
-        self.index = np.arange(len(images))
-        if max_images is not None and max_images < len(images):
-            rng = np.random.default_rng(seed)
-            self.index = np.sort(rng.choice(len(images), max_images, replace=False))
+        self.index = _subset(len(images), max_images, seed)
         self.images, self.labels, self.ids = images, np.asarray(labels), names
+        self.sample_id = names[self.index[0]]
         self.settings = {
             "fingerprint": fingerprint,
             "images": len(self.index),
@@ -133,6 +131,7 @@ class OnlineImages:
             from v1keras.corruptions import corrupt
         self.cells = (CLEAN, *(cell for cell in cells if cell != CLEAN))
         self.settings = {"clean": clean.settings, "corrupted": f"online, seed {seed}"}
+        self.sample_id = clean.sample_id
         self._clean, self._seed, self._corrupt = clean, seed, corrupt
 
     def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
@@ -151,6 +150,66 @@ class OnlineImages:
                 batch = batch._replace(images=images)
             start += len(batch.images)
             yield batch
+
+
+class StoredImages:
+    """Clean images, and a corrupted set that is stored.
+
+    Args:
+        clean: `CleanImages`.
+        stored: a `v1keras.data.CorruptedSet`, or anything with its `cells` and
+            `read(corruption, severity)`.
+        max_images: int or None. How many images of each cell to keep, drawn at random
+            and the same in all cells. Defaults to all.
+        seed: int. Of that draw. Defaults to `0`.
+    """
+
+    def __init__(
+        self,
+        clean: CleanImages,
+        stored: Any,
+        *,
+        max_images: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.cells = (CLEAN, *(Cell(*cell) for cell in stored.cells))
+        first = stored.read(*self.cells[1])
+        self._index = _subset(len(first.labels), max_images, seed)
+        self._clean, self._stored = clean, stored
+        self.sample_id = str(first.ids[self._index[0]])
+        # A set of many gigabytes is told apart by the start of one cell.
+        names = np.array([str(name) for name in first.ids])
+        self.settings = {
+            "clean": clean.settings,
+            "corrupted": {
+                "fingerprint": _hash(names, first.labels, first.images[:64]),
+                "images": len(self._index),
+                "subset_seed": seed if len(self._index) < len(names) else None,
+            },
+        }
+
+    def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
+        """Gives the images of a cell."""
+        if cell == CLEAN:
+            yield from self._clean.batches(CLEAN, batch_size)
+            return
+        split = self._stored.read(*cell)
+        ids = np.array([str(name) for name in split.ids])
+        for start in range(0, len(self._index), batch_size):
+            chosen = self._index[start : start + batch_size]
+            yield Batch(split.images[chosen], split.labels[chosen], ids[chosen])
+
+
+def _subset(count: int, max_images: int | None, seed: int) -> np.ndarray:
+    """Sorted positions of at most `max_images` of `count` images."""
+    if max_images is not None and max_images < 1:
+        raise ValueError(
+            f"max_images must be at least 1. Received: max_images={max_images}"
+        )
+    if max_images is None or max_images >= count:
+        return np.arange(count)
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(count, max_images, replace=False))
 
 
 def _hash(*arrays: np.ndarray) -> str:

@@ -113,10 +113,13 @@ def predict_cells(
                 set_noise(models[name], "stochastic", seed=_seed(seed, name, cell))
             logits: dict[str, list[np.ndarray]] = {name: [] for name in missing}
             labels, ids = [], []
+            sample = None
             for batch in _ahead(images.batches(cell, batch_size)):
                 shown = tf.convert_to_tensor(batch.images)
                 labels.append(batch.labels)
                 ids.append(batch.ids)
+                if sample is None or images.sample_id in batch.ids:
+                    sample = batch.images[np.argmax(batch.ids == images.sample_id)]
                 for name in missing:
                     answers = predictors[name](shown)
                     logits[name].append(answers.astype(cache.settings["dtype"]))
@@ -125,30 +128,56 @@ def predict_cells(
                 np.concatenate(labels),
                 np.concatenate(ids),
                 {name: np.concatenate(parts, 1) for name, parts in logits.items()},
+                sample=sample,
             )
         if bar is not None:
             bar.update(done)
 
 
 class _Predictor:
-    """A compiled model, called several times per batch if it is stochastic."""
+    """A compiled model, called several times per batch if it is stochastic.
+
+    A model that was made under a distribution strategy is called on all its replicas,
+    each with its share of the batch.
+    """
 
     def __init__(self, model: keras.Model, noise_samples: int) -> None:
+        self._strategy = model.distribute_strategy
+        self._replicas = self._strategy.num_replicas_in_sync
+
+        def answer(images: tf.Tensor) -> tf.Tensor:
+            logits = model(tf.cast(images, tf.float32), training=False)
+            return tf.cast(logits, tf.float32)
+
         # Compiled after the noise was switched on; later calls of `set_noise` only
         # change the seed, which is a variable. The number of images stays open, so
         # that the last batch does not retrace.
-        signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-        self._call = tf.function(
-            lambda x: tf.cast(
-                model(tf.cast(x, tf.float32), training=False), tf.float32
-            ),
-            input_signature=[signature],
-        )
+        if self._replicas > 1:
+            self._call = tf.function(
+                lambda images: self._strategy.run(answer, (images,)),
+                reduce_retracing=True,
+            )
+        else:
+            signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+            self._call = tf.function(answer, input_signature=[signature])
         stochastic = any(layer.is_stochastic for layer in noise_layers(model))
         self._draws = noise_samples if stochastic else 1
 
     def __call__(self, images: tf.Tensor) -> np.ndarray:
-        return np.stack([self._call(images).numpy() for _ in range(self._draws)])
+        return np.stack([self._answer(images) for _ in range(self._draws)])
+
+    def _answer(self, images: tf.Tensor) -> np.ndarray:
+        if self._replicas == 1:
+            return self._call(images).numpy()
+        # Replicas need equal shares: the last image fills up and is cut off again.
+        lacking = -len(images) % self._replicas
+        filled = tf.concat([images, tf.repeat(images[-1:], lacking, axis=0)], axis=0)
+        shares = tf.split(filled, self._replicas)
+        distributed = self._strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group]
+        )
+        parts = self._strategy.experimental_local_results(self._call(distributed))
+        return np.concatenate([part.numpy() for part in parts])[: len(images)]
 
 
 def _seed(seed: int, name: str, cell: Cell) -> int:

@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 
 from v1keras.evaluation.cells import CLEAN, Cell
-from v1keras.evaluation.charts import gain_bars, reliability_diagram, severity_curves
+from v1keras.evaluation.charts import (
+    LEAST_PER_BIN,
+    bar_order,
+    gain_bars,
+    reliability_diagram,
+    severity_curves,
+)
 from v1keras.evaluation.palette import DIVERGING
 from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
 
@@ -61,7 +67,7 @@ def headline(table: RobustnessTable) -> str:
         return ""
     base = table.groups[table.baseline, MEAN].accuracy.value
     sentences = []
-    for model in table.models:
+    for model in sorted(table.models, key=lambda m: table.roles[m] != "ensemble"):
         if table.roles[model] not in ("ensemble", "student"):
             continue
         result = table.groups[model, MEAN]
@@ -69,8 +75,8 @@ def headline(table: RobustnessTable) -> str:
             f"<strong>{html.escape(model)}</strong> reaches "
             f"{100 * result.accuracy.value:.1f} % under corruption where "
             f"{html.escape(table.baseline)} reaches {100 * base:.1f} %: a relative gain "
-            f"of <strong>{100 * result.gain.value:+.0f} %</strong> (95 % interval "
-            f"{100 * result.gain.low:+.0f} to {100 * result.gain.high:+.0f} %)."
+            f"of <strong>{_signed(result.gain.value)} %</strong> (95 % interval "
+            f"{_signed(result.gain.low)} to {_signed(result.gain.high)} %)."
         )
     return "".join(f'<p class="lead">{sentence}</p>' for sentence in sentences)
 
@@ -80,7 +86,7 @@ def summary(table: RobustnessTable) -> Section:
     groups = table.summary_groups
     head = "".join(f"<th>{html.escape(group)}</th>" for group in groups)
     if MEAN in groups:
-        head += "<th>mCE, raw</th>"
+        head += '<th title="Raw mean corruption error, in %">raw mCE</th>'
     head += '<th title="Expected calibration error under corruption">ECE</th>'
     head += '<th title="Negative log-likelihood under corruption">NLL</th>'
     head += '<th title="Brier score under corruption">Brier</th>'
@@ -128,10 +134,9 @@ def gains(table: RobustnessTable) -> Section:
 def heat_maps(table: RobustnessTable) -> Section:
     """Corruption x severity, one map per model."""
     severities = sorted({cell.severity for cell in table.cells if cell != CLEAN})
-    models = [m for m in table.models if m != table.baseline]
     maps = "".join(
         _figure(model, _heat_map(table, model, severities), _mean_gain(table, model))
-        for model in (sorted(models, key=lambda m: table.roles[m] == "member"))
+        for model in bar_order(table)
     )
     if table.baseline:
         text = (
@@ -180,8 +185,8 @@ def calibration(table: RobustnessTable) -> Section:
         "How often a model is right (%, upwards) when it is this confident, in 15 bins: "
         "coloured on corrupted images, grey on clean ones; the dotted diagonal is "
         "perfect calibration, and below it lies overconfidence. The pale bars show how "
-        "often each confidence occurs under corruption. ECE here pools all corrupted "
-        "images."
+        f"often each confidence occurs under corruption. Bins of fewer than {LEAST_PER_BIN} "
+        "predictions are not drawn. ECE here pools all corrupted images."
     )
     return Section(
         "Reliability",
@@ -267,7 +272,7 @@ def _summary_row(table: RobustnessTable, model: str) -> str:
         if table.baseline is None:
             small = _range(result.accuracy)
         elif model == table.baseline:
-            small = "<small>baseline</small>"
+            small = "<small>baseline<br>&nbsp;</small>"
         else:
             small = _gain(result.gain)
         cells.append(f'<td data-value="{value:.6f}">{100 * value:.1f}{small}</td>')
@@ -296,9 +301,15 @@ def _gain(gain: Estimate) -> str:
         return "<small>–</small>"
     sure = gain.low > 0 or gain.high < 0
     return (
-        f"<small{' class=sure' if sure else ''}>{100 * gain.value:+.0f} % "
-        f"[{100 * gain.low:+.0f}, {100 * gain.high:+.0f}]</small>"
+        f"<small{' class=sure' if sure else ''}>{_signed(gain.value)} %<br>"
+        f"[{_signed(gain.low)}, {_signed(gain.high)}]</small>"
     )
+
+
+def _signed(gain: float) -> str:
+    """A gain in %, with a minus sign as wide as the plus sign."""
+    rounded = round(100 * gain) if np.isfinite(gain) else gain
+    return f"{rounded:+.0f}".replace("-", "\N{MINUS SIGN}") if rounded else "0"
 
 
 def _range(estimate: Estimate) -> str:
@@ -345,7 +356,7 @@ def _seeds(table: RobustnessTable) -> str:
             gain = ""
             if entry.gain:
                 gain_mean, gain_std = entry.gain[group]
-                gain = f"<small>{100 * gain_mean:+.0f} ± {100 * gain_std:.0f} %</small>"
+                gain = f"<small>{_signed(gain_mean)} ± {100 * gain_std:.0f} %</small>"
             cells.append(f"<td>{100 * mean:.1f} ± {100 * std:.1f}{gain}</td>")
         rows.append(
             f'<tr><th scope="row">{html.escape(entry.variant)} '
@@ -368,7 +379,7 @@ def _step(gain: float) -> int:
 def _mean_gain(table: RobustnessTable, model: str) -> str:
     if table.baseline is None or MEAN not in table.summary_groups:
         return ""
-    return f"mean {100 * table.groups[model, MEAN].gain.value:+.0f} %"
+    return f"mean {_signed(table.groups[model, MEAN].gain.value)} %"
 
 
 def _heat_map(table: RobustnessTable, model: str, severities: list[int]) -> str:
@@ -406,7 +417,7 @@ def _heat_cell(table: RobustnessTable, model: str, cell: Cell) -> str:
     return (
         f'<td style="background:var(--step-{step});color:var(--on-step-{step})" '
         f'title="{100 * accuracy:.1f} % against {100 * base:.1f} %">'
-        f"{100 * result.gain.value:+.0f}</td>"
+        f"{_signed(result.gain.value)}</td>"
     )
 
 
