@@ -14,8 +14,6 @@ from v1keras.corruptions.severities import SCALES
 MIN_SIZE = 32
 # Between the two published sizes, 64 and 224 px, nearer to the smaller in ratio.
 TINY_UP_TO = 100
-# The published code shrinks the photographs of ice so for images of 64 px.
-_TINY_ICE = 0.3
 
 
 def default_scale(height: int, width: int) -> str:
@@ -175,6 +173,5 @@ def _textures(
     if folder is None:
         textures = ice.ice_textures(scale)
     else:
-        shrink = _TINY_ICE if scale == "tiny" else 1.0
-        textures = ice.load_textures(os.fspath(folder), shrink)
+        textures = ice.load_textures(os.fspath(folder), scale)
     return [ice.covering(texture, height, width) for texture in textures]

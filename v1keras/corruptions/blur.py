@@ -107,9 +107,12 @@ def motion_kernel(radius: int, sigma: float, angle: float) -> np.ndarray:
 def motion_filter(
     image: np.ndarray, radius: int, sigma: float, angle: float
 ) -> np.ndarray:
-    """Motion-blurs a uint8 image (H, W) or (H, W, C); rounded, edges repeated."""
+    """Motion-blurs a uint8 image (H, W) or (H, W, C); truncated, edges repeated."""
     kernel = motion_kernel(radius, sigma, angle)
-    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    blurred = cv2.filter2D(image, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+    # ImageMagick rounds to 16 bits (257 steps a grey level), then truncates to 8.
+    blurred += 0.5 / 257
+    return blurred.astype(np.uint8)
 
 
 def gaussian_blur(
