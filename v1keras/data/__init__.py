@@ -5,6 +5,7 @@ from v1keras.data.corrupted import CorruptedSet, open_corrupted
 from v1keras.data.datasets import SPLITS, ImageDataset, Split, load_dataset
 from v1keras.data.pipeline import pipeline, steps_per_epoch
 from v1keras.data.shapes import SHAPES, draw_shapes
+from v1keras.data.sheet import sample_sheet
 
 __all__ = [
     "AUGMENTATIONS",
@@ -19,5 +20,6 @@ __all__ = [
     "load_dataset",
     "open_corrupted",
     "pipeline",
+    "sample_sheet",
     "steps_per_epoch",
 ]

@@ -82,8 +82,18 @@ class TfdsImages:
         return height if height == width else None
 
     def prepare(self) -> None:
-        """Downloads and prepares the data set if that has not been done."""
-        self.builder.download_and_prepare()
+        """Downloads and prepares the data set if that has not been done.
+
+        Raises:
+            ValueError: if that takes a package that is not installed.
+        """
+        try:
+            self.builder.download_and_prepare()
+        except ImportError as error:
+            raise ValueError(
+                f"preparing {self.builder.name} takes a package that is not installed: "
+                f"{error}"
+            ) from error
 
     def roles(self) -> dict[str, str]:
         """Names of its splits by their role here.

@@ -1,0 +1,60 @@
+"""What the tests of several packages share."""
+
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before TensorFlow is imported anywhere: its start-up messages hide the results.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+_BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
+_REAL_DATA = ("tiny-imagenet-50", "tiny-imagenet-50-c")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of the golden values, `*.npz`.
+
+    The environment variable `V1KERAS_GOLDEN` names it; else it is `shared/golden`
+    beside the repository.
+    """
+    named = os.environ.get("V1KERAS_GOLDEN")
+    folder = Path(named) if named else _BESIDE_REPOSITORY / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"no golden values in {folder}; V1KERAS_GOLDEN may name a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The folder that holds `tiny-imagenet-50` and `tiny-imagenet-50-c`.
+
+    The environment variable `V1KERAS_DATA` names it; else the archives in
+    `shared/data` beside the repository are unpacked once into the user's cache.
+    """
+    named = os.environ.get("V1KERAS_DATA")
+    if named:
+        folder = Path(named)
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(cache) / "v1keras"
+        for name in _REAL_DATA:
+            archive = _BESIDE_REPOSITORY / "data" / f"{name}.tar.xz"
+            if archive.is_file() and not (folder / name).is_dir():
+                _unpack(archive, folder / name)
+    if not all((folder / name).is_dir() for name in _REAL_DATA):
+        pytest.skip(f"no real images in {folder}; V1KERAS_DATA may name a folder")
+    return folder
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpacks beside `target`, then renames: an interrupted run leaves no half."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        with tarfile.open(archive) as content:
+            content.extractall(temporary, filter="data")
+        shutil.move(Path(temporary) / target.name, target)

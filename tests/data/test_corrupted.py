@@ -1,0 +1,248 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from v1keras.corruptions import BENCHMARK
+from v1keras.data import load_dataset, open_corrupted
+from v1keras.data.images import ImageFiles
+
+_CLASSES = ("n01", "n02")
+_CIFAR10 = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
+
+
+@pytest.fixture
+def folder_set(tmp_path):
+    """15 x 5 cells of 2 x 2 images; grey level = 10 x number of the cell + image."""
+    root = tmp_path / "C"
+    cells = [(name, severity) for name in BENCHMARK for severity in range(1, 6)]
+    for number, (name, severity) in enumerate(cells):
+        for label, class_name in enumerate(_CLASSES):
+            folder = root / name / str(severity) / class_name
+            folder.mkdir(parents=True)
+            for index in range(2):
+                grey = (3 * number + 2 * label + index) % 256
+                image = np.full((8, 8, 3), grey, np.uint8)
+                cv2.imwrite(str(folder / f"val_{label}{index}.png"), image)
+    return root
+
+
+def _expected(number):
+    return (3 * number + np.arange(4)) % 256
+
+
+def test_folders_are_read_cell_by_cell(folder_set):
+    stored = open_corrupted(folder_set, _CLASSES, image_size=8)
+    assert len(stored.cells) == 75
+    assert stored.cells[:2] == (("gaussian_noise", 1), ("gaussian_noise", 2))
+    for number in (0, 37, 74):
+        split = stored.read(*stored.cells[number])
+        assert split.images.shape == (4, 8, 8, 3)
+        np.testing.assert_array_equal(split.images[:, 0, 0, 0], _expected(number))
+        np.testing.assert_array_equal(split.labels, [0, 0, 1, 1])
+        assert split.ids[2:] == ("n02/val_10.png", "n02/val_11.png")
+
+
+def test_labels_follow_the_classes_of_the_model(folder_set):
+    split = open_corrupted(folder_set, ("n02", "n01"), image_size=8).read("fog", 1)
+    assert [name[:3] for name in split.ids] == ["n02", "n02", "n01", "n01"]
+    np.testing.assert_array_equal(split.labels, [0, 0, 1, 1])
+
+
+def test_folders_in_categories(folder_set, tmp_path):
+    nested = tmp_path / "nested"
+    for number, name in enumerate(BENCHMARK):
+        shutil.copytree(folder_set / name, nested / f"part{number % 4}" / name)
+    (nested / "extra").mkdir()
+    shutil.copytree(folder_set / "fog", nested / "extra" / "speckle_noise")
+    flat, deep = (
+        open_corrupted(root, _CLASSES, image_size=8) for root in (folder_set, nested)
+    )
+    assert flat.cells == deep.cells
+    np.testing.assert_array_equal(
+        flat.read("snow", 4).images, deep.read("snow", 4).images
+    )
+
+
+def test_other_names_are_mapped(folder_set):
+    (folder_set / "glass_blur").rename(folder_set / "frosted_glass_blur")
+    stored = open_corrupted(folder_set, _CLASSES, image_size=8)
+    assert ("glass_blur", 3) in stored.cells
+    shutil.copytree(folder_set / "fog", folder_set / "glass_blur")
+    with pytest.raises(ValueError, match="glass_blur 1 is stored twice"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+
+
+def test_missing_cells_are_named(folder_set):
+    shutil.rmtree(folder_set / "fog" / "2")
+    shutil.rmtree(folder_set / "snow" / "5")
+    with pytest.raises(ValueError, match="snow 5, fog 2"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+    partial = open_corrupted(folder_set, _CLASSES, image_size=8, allow_partial=True)
+    assert len(partial.cells) == 73
+    with pytest.raises(ValueError, match=r"no such cell.*'fog', severity=2"):
+        partial.read("fog", 2)
+
+
+@pytest.mark.parametrize(
+    ("class_names", "message"),
+    [
+        (("n01",), "only there: n02"),
+        (("n01", "n02", "n03"), "missing there: n03"),
+        (("n01", "n04"), "missing there: n04; only there: n02"),
+    ],
+)
+def test_classes_must_match(folder_set, class_names, message):
+    with pytest.raises(ValueError, match=message):
+        open_corrupted(folder_set, class_names, image_size=8)
+
+
+def test_cells_must_have_equal_counts(folder_set):
+    (folder_set / "frost" / "3" / "n02" / "val_11.png").unlink()
+    with pytest.raises(ValueError, match="3 in frost 3, 4 in others"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+
+
+def test_large_cells_stay_on_disk(folder_set):
+    stored = open_corrupted(folder_set, _CLASSES, image_size=8, memory_limit=0.0)
+    images = stored.read("fog", 1).images
+    assert isinstance(images, ImageFiles)
+    here = open_corrupted(folder_set, _CLASSES, image_size=8).read("fog", 1).images
+    np.testing.assert_array_equal(np.asarray(images), here)
+
+
+@pytest.fixture
+def npy_set(tmp_path):
+    """An archive like CIFAR-10-C with 20 images a severity."""
+    rng = np.random.default_rng(0)
+    for name in (*BENCHMARK, "saturate"):
+        images = rng.integers(0, 256, (100, 6, 6, 3), np.uint8)
+        np.save(tmp_path / f"{name}.npy", images)
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(20) % 10, 5))
+    return tmp_path
+
+
+def test_archives_hold_the_severities_one_after_the_other(npy_set):
+    stored = open_corrupted(npy_set, _CIFAR10, image_size=6)
+    assert len(stored.cells) == 75
+    whole = np.load(npy_set / "contrast.npy")
+    split = stored.read("contrast", 4)
+    np.testing.assert_array_equal(split.images, whole[60:80])
+    np.testing.assert_array_equal(split.labels, np.arange(20) % 10)
+    assert split.ids == stored.read("fog", 1).ids
+    enlarged = open_corrupted(npy_set, _CIFAR10, image_size=12).read("fog", 2)
+    assert enlarged.images.shape == (20, 12, 12, 3)
+
+
+def test_archives_hold_indices_of_cifars_classes(npy_set):
+    open_corrupted(npy_set, [str(index) for index in range(10)], image_size=6)
+    with pytest.raises(ValueError, match="indices of CIFAR's classes"):
+        open_corrupted(npy_set, _CIFAR10[::-1], image_size=6)
+    with pytest.raises(ValueError, match=r"2 classes, .* count 10"):
+        open_corrupted(npy_set, _CLASSES, image_size=6)
+
+
+def test_archives_must_fit_their_labels(npy_set):
+    np.save(npy_set / "fog.npy", np.zeros((95, 6, 6, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"\(100, H, W, 3\).*fog\.npy"):
+        open_corrupted(npy_set, _CIFAR10, image_size=6)
+    (npy_set / "labels.npy").unlink()
+    with pytest.raises(ValueError, match=r"labels\.npy"):
+        open_corrupted(npy_set, _CIFAR10, image_size=6)
+
+
+def test_sets_of_tensorflow_datasets(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class SmallCorrupted(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        BUILDER_CONFIGS = tuple(
+            tfds.core.BuilderConfig(name=f"{corruption}_{severity}")
+            for corruption in ("fog", "frosted_glass_blur")
+            for severity in range(1, 6)
+        )
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(6, 6, 3)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"test": self._generate_examples()}
+
+        def _generate_examples(self):
+            severity = int(self.builder_config.name[-1])
+            for index in range(10):
+                image = np.full((6, 6, 3), 20 * index + severity, np.uint8)
+                yield index, {"image": image, "label": index}
+
+    arguments = {"image_size": 6, "data_dir": tmp_path}
+    with pytest.raises(ValueError, match=r"15 x 5 cells.*snow 1"):
+        open_corrupted("tfds:small_corrupted", _CIFAR10, **arguments)
+    stored = open_corrupted(
+        "tfds:small_corrupted", _CIFAR10, allow_partial=True, **arguments
+    )
+    assert len(stored.cells) == 10 and ("glass_blur", 5) in stored.cells
+    split = stored.read("glass_blur", 5)
+    np.testing.assert_array_equal(split.images[:, 0, 0, 0], 20 * split.labels + 5)
+    assert sorted(split.labels) == list(range(10))
+
+
+def test_published_sets_of_tensorflow_datasets_have_all_cells(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    for name in ("cifar10_corrupted", "tfds:imagenet2012_corrupted"):
+        stored = open_corrupted(name, _CIFAR10, image_size=32, data_dir=tmp_path)
+        assert len(stored.cells) == 75
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "A B"])
+def test_a_missing_folder(name):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        open_corrupted(name, _CLASSES, image_size=8)
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match=r"layout of ImageNet-C.*nothing_of_that_name"):
+        open_corrupted("tfds:nothing_of_that_name", _CLASSES, image_size=8)
+
+
+def test_a_folder_that_is_no_corrupted_set(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(ValueError, match="no cell of a benchmark"):
+        open_corrupted(tmp_path, _CLASSES, image_size=8)
+
+
+def test_real_tiny_imagenet_c(real_data_dir):
+    clean = load_dataset(real_data_dir / "tiny-imagenet-50")
+    stored = open_corrupted(
+        real_data_dir / "tiny-imagenet-50-c", clean.class_names, image_size=64
+    )
+    assert len(stored.cells) == 75
+    test = clean.split("test")
+    position = {name: index for index, name in enumerate(test.ids)}
+    change = {}
+    for severity in (1, 5):
+        split = stored.read("brightness", severity)
+        assert len(split) == 250
+        chosen = [position[name] for name in split.ids]
+        np.testing.assert_array_equal(split.labels, test.labels[chosen])
+        difference = split.images.astype(float) - test.images[chosen]
+        change[severity] = difference.mean()
+    # The images are those of the clean set, brighter and brighter.
+    assert 10 < change[1] < change[5]

@@ -1,0 +1,173 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from v1keras.data import Split, load_dataset, pipeline, steps_per_epoch
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_dataset("shapes:96:24", image_size=16).split("train")
+
+
+@pytest.fixture
+def numbered():
+    """Image i is grey level i with label i."""
+    images = np.tile(np.arange(50, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 3))
+    return Split("train", images, np.arange(50, dtype=np.int32), tuple("x" * 50))
+
+
+def _batches(dataset, count=None):
+    dataset = dataset if count is None else dataset.take(count)
+    return [(images.numpy(), labels.numpy()) for images, labels in dataset]
+
+
+def _assert_equal(left, right):
+    assert len(left) == len(right)
+    for (images, labels), (other_images, other_labels) in zip(left, right, strict=True):
+        np.testing.assert_array_equal(labels, other_labels)
+        np.testing.assert_array_equal(images, other_images)
+
+
+def test_evaluation_is_one_pass_in_order(numbered):
+    batches = _batches(pipeline(numbered, batch_size=16))
+    assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
+    images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    assert images.dtype == np.float32 and labels.dtype == np.int32
+    np.testing.assert_array_equal(images, numbered.images)
+    np.testing.assert_array_equal(labels, numbered.labels)
+
+
+def test_images_stay_with_their_labels_when_shuffled(numbered):
+    for images, labels in _batches(pipeline(numbered, batch_size=7, training=True), 20):
+        np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+
+
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_every_epoch_shows_each_image_once_in_a_new_order(numbered, drop_remainder):
+    steps = steps_per_epoch(50, 8, drop_remainder=drop_remainder)
+    assert steps == (6 if drop_remainder else 7)
+    dataset = pipeline(
+        numbered, batch_size=8, training=True, drop_remainder=drop_remainder
+    )
+    batches = _batches(dataset, 3 * steps)
+    epochs = [
+        np.concatenate([labels for _, labels in batches[k * steps : (k + 1) * steps]])
+        for k in range(3)
+    ]
+    for epoch in epochs:
+        assert len(set(epoch)) == len(epoch) == (48 if drop_remainder else 50)
+    assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
+
+
+def test_the_seed_decides(split):
+    def first(seed):
+        return _batches(
+            pipeline(split, batch_size=16, training=True, augment="paper", seed=seed), 3
+        )
+
+    _assert_equal(first(0), first(0))
+    assert (first(0)[0][1] != first(1)[0][1]).any()
+
+
+def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(split):
+    arguments = {
+        "batch_size": 16,
+        "training": True,
+        "augment": "paper",
+        "seed": 5,
+    }
+    steps = steps_per_epoch(len(split), 16)
+    whole = _batches(pipeline(split, **arguments), 4 * steps)
+    resumed = _batches(pipeline(split, **arguments, start_epoch=2), 2 * steps)
+    _assert_equal(resumed, whole[2 * steps :])
+
+
+def test_fit_resumes_with_the_same_images(split):
+    steps = steps_per_epoch(len(split), 32)
+
+    def losses(start, epochs, weights=None):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(12)]
+        )
+        model.compile(
+            keras.optimizers.SGD(1e-7),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        if weights is not None:
+            model.set_weights(weights)
+        batches = pipeline(
+            split, batch_size=32, training=True, augment="paper", start_epoch=start
+        )
+        history = model.fit(
+            batches,
+            initial_epoch=start,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+        )
+        return history.history["loss"], model.get_weights()
+
+    whole, _ = losses(0, 4)
+    first, weights = losses(0, 2)
+    second, _ = losses(2, 4, weights)
+    np.testing.assert_allclose(first + second, whole, rtol=1e-5)
+
+
+def test_augmentation_differs_between_epochs():
+    image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    split = Split("train", image, np.zeros(1, np.int32), ("a",))
+    dataset = pipeline(split, batch_size=1, training=True, augment="paper")
+    images = np.concatenate([images for images, _ in _batches(dataset, 6)])
+    assert len(np.unique(images.reshape(6, -1), axis=0)) == 6
+
+
+def test_images_on_disk_give_the_same_batches(tmp_path, write_classes):
+    write_classes(tmp_path, count=10)
+    here, there = (
+        load_dataset(tmp_path, memory_limit=limit).split("train")
+        for limit in (4.0, 0.0)
+    )
+    arguments = {"batch_size": 4, "training": True, "augment": "paper"}
+    _assert_equal(
+        _batches(pipeline(here, **arguments), 8),
+        _batches(pipeline(there, **arguments), 8),
+    )
+
+
+def test_replicas_share_each_batch(numbered):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    dataset = pipeline(numbered, batch_size=10, training=True, drop_remainder=True)
+    plain = _batches(dataset, 5)
+    distributed = iter(strategy.experimental_distribute_dataset(dataset))
+    for _, labels in plain:
+        _, other_labels = next(distributed)
+        np.testing.assert_array_equal(other_labels, labels)
+    policy = dataset.options().experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
+def test_shapes_are_static_where_they_can_be(split):
+    images, labels = pipeline(split, batch_size=16, drop_remainder=True).element_spec
+    assert images.shape == (16, 16, 16, 3) and labels.shape == (16,)
+    images, labels = pipeline(split, batch_size=16).element_spec
+    assert images.shape.as_list() == [None, 16, 16, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be positive"),
+        ({"batch_size": 4, "seed": -1}, "must not be negative"),
+        ({"batch_size": 4, "start_epoch": -1}, "must not be negative"),
+        ({"batch_size": 4, "augment": "paper"}, "is for training"),
+        ({"batch_size": 4, "augment": "fog", "training": True}, "one of paper, none"),
+        ({"batch_size": 999, "drop_remainder": True}, "must not exceed the 84 images"),
+    ],
+)
+def test_bad_arguments(split, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(split, **arguments)

@@ -1,0 +1,96 @@
+"""Sets of TensorFlow Datasets, written here: no network is needed."""
+
+import numpy as np
+import pytest
+
+from v1keras.data import load_dataset
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+
+def _examples(labels, channels):
+    return [
+        {
+            "image": np.full((12, 12, channels), 10 * index, np.uint8),
+            "label": label,
+        }
+        for index, label in enumerate(labels)
+    ]
+
+
+@pytest.fixture
+def write_tfds(tmp_path):
+    """A function that writes a prepared data set and gives its `data_dir`."""
+
+    def write(name, splits, features):
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            data_dir=tmp_path,
+            config=None,
+            split_datasets={
+                name: list(enumerate(rows)) for name, rows in splits.items()
+            },
+            features=tfds.features.FeaturesDict(features),
+        )
+        return tmp_path
+
+    return write
+
+
+def _features(channels=3):
+    return {
+        "image": tfds.features.Image(shape=(12, 12, channels)),
+        "label": tfds.features.ClassLabel(names=["red_fox", "owl"]),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_train_and_test(write_tfds, channels):
+    splits = {
+        "train": _examples([0, 1] * 10, channels),
+        "test": _examples([1, 0, 1, 0], channels),
+    }
+    data_dir = write_tfds("tiny_set", splits, _features(channels))
+    dataset = load_dataset("tiny_set", data_dir=data_dir, validation_fraction=0.2)
+    assert dataset.class_names == ("red_fox", "owl")
+    assert dataset.display_names == ("red fox", "owl")
+    assert dataset.image_size == 12
+    assert dataset.sizes == {"train": 16, "validation": 4, "test": 4}
+    train = dataset.split("train")
+    assert train.images.shape == (16, 12, 12, 3)
+    # Grey level 10 i belongs to label i % 2, in whatever order the set is stored.
+    np.testing.assert_array_equal(train.images[:, 5, 5, 0] // 10 % 2, train.labels)
+    assert not set(train.ids) & set(dataset.split("validation").ids)
+
+
+def test_test_images_without_labels_are_not_used(write_tfds):
+    splits = {
+        "train": _examples([0, 1] * 4, 3),
+        "validation": _examples([0, 1, 1], 3),
+        "test": _examples([-1, -1], 3),
+    }
+    data_dir = write_tfds("unlabelled", splits, _features())
+    dataset = load_dataset("unlabelled", data_dir=data_dir, image_size=8)
+    assert sorted(dataset.split("test").labels) == [0, 1, 1]
+    assert dataset.split("test").images.shape == (3, 8, 8, 3)
+
+
+def test_training_images_alone_are_divided(write_tfds):
+    data_dir = write_tfds("alone", {"train": _examples([0, 1] * 10, 3)}, _features())
+    dataset = load_dataset("alone", data_dir=data_dir)
+    assert dataset.sizes == {"train": 14, "validation": 2, "test": 4}
+
+
+def test_sets_without_labels_are_refused(write_tfds):
+    features = {"image": tfds.features.Image(shape=(12, 12, 3))}
+    images = [{"image": np.zeros((12, 12, 3), np.uint8)}]
+    data_dir = write_tfds("pictures", {"train": images}, features)
+    with pytest.raises(ValueError, match="one image and one class label"):
+        load_dataset("pictures", data_dir=data_dir)
+
+
+def test_sets_that_do_not_fit_into_memory_are_refused(write_tfds):
+    data_dir = write_tfds("alone", {"train": _examples([0, 1], 3)}, _features())
+    with pytest.raises(ValueError, match="more than `memory_limit`"):
+        load_dataset("alone", data_dir=data_dir, memory_limit=0.0)
