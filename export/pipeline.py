@@ -1,7 +1,6 @@
 """The stages in their order: from runs to a new version in a served folder."""
 
 import dataclasses
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +152,8 @@ def _result(
 
 def _metadata(config: ExportConfig, source: Any, result: ExportResult) -> dict:
     """What a user of the files must know, and where they come from."""
-    import keras
-    import tensorflow as tf
-
-    import v1keras
     from export.sign import LABELS_FILE
+    from v1keras.training import versions
 
     size = source.image_size
     return {
@@ -183,10 +179,5 @@ def _metadata(config: ExportConfig, source: Any, result: ExportResult) -> dict:
         "agreement": [dataclasses.asdict(item) for item in result.agreements],
         "milliseconds": result.milliseconds,
         "bytes": result.bytes,
-        "versions": {
-            "v1keras": v1keras.__version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }

@@ -10,7 +10,7 @@ import v1keras
 from export.sign import unique_labels
 from v1keras.data import ImageDataset, load_dataset
 from v1keras.models import build_ensemble
-from v1keras.training import Run
+from v1keras.training import Run, check_same_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,27 +47,21 @@ def open_source(
 
     Raises:
         FileNotFoundError: if a folder is not a run.
-        ValueError: if the runs do not have the same classes and image size.
+        ValueError: if the runs do not have the same classes and image size, or one
+            is still being trained.
     """
     runs = [Run.open(path) for path in paths]
-    first = runs[0]
-    for run in runs[1:]:
-        if tuple(run.class_names) != tuple(first.class_names):
-            raise ValueError(
-                "all runs must have the same classes. "
-                f"Received: {first.path} and {run.path}"
-            )
-        if run.image_size != first.image_size:
-            raise ValueError(
-                "all runs must have the same image size. Received: "
-                f"{first.path} with {first.image_size}, {run.path} with {run.image_size}"
-            )
+    check_same_classes(runs)
+    for run in runs:
+        if not run.is_finished:
+            raise ValueError(f"the training of {run.path} is not finished")
     models = [run.load_model() for run in runs]
     model = models[0] if len(models) == 1 else build_ensemble(models)
     v1keras.set_noise(model, noise, seed=noise_seed)
+    first = runs[0]
     return Source(
         model=model,
-        class_names=tuple(first.class_names),
+        class_names=first.class_names,
         labels=unique_labels(first.class_names, first.display_names),
         image_size=first.image_size,
         runs=tuple(runs),

@@ -1,6 +1,13 @@
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pytest
+
+import v1keras
+from v1keras.data import SHAPES
+from v1keras.v1 import get_variant
 
 SIZE = 16
 LABELS = ("circle", "square", "goldfish, Carassius auratus", "naïve", "star")
@@ -47,3 +54,46 @@ def labels():
 @pytest.fixture(scope="session")
 def logits(classifier, images):
     return classifier.predict(images.astype(np.float32), verbose=0)
+
+
+def make_run(folder, variant, *, classes=SHAPES, size=32, seed=0):
+    """A run directory as training leaves it, with a model that was not trained."""
+    folder.mkdir(parents=True)
+    model = v1keras.models.build_classifier(
+        "resnet18",
+        variant,
+        num_classes=len(classes),
+        input_shape=(size, size, 3),
+        width=4,
+        stride=4,
+        kernel_size=9,
+        seed=seed,
+    )
+    model.save(folder / "model.keras")
+    config = {
+        "kind": "member",
+        "name": folder.name,
+        "settings": {"variant": variant, "seed": seed},
+        "variant": dataclasses.asdict(get_variant(variant)),
+        "class_names": list(classes),
+        "display_names": list(classes),
+        "image_size": size,
+        "data": {"name": "shapes:40:40", "fingerprint": "", "sizes": {}},
+        "versions": {},
+        "result": {"best_epoch": 1, "validation_accuracy": 0.1},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A noisy V1 member, a plain one, and one that is still being trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "standard", "standard", seed=1)
+    make_run(folder / "base", "base", seed=2)
+    make_run(folder / "other", "base", classes=("cat", "dog"))
+    unfinished = make_run(folder / "unfinished", "base") / "config.json"
+    config = json.loads(unfinished.read_text())
+    unfinished.write_text(json.dumps({**config, "result": None}))
+    return folder

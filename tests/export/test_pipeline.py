@@ -1,0 +1,222 @@
+import json
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from export import ExportConfig, export_run, versions
+from export.__main__ import main
+from export.replay import answer_all
+from export.source import open_source
+from v1keras.data import load_dataset
+from v1keras.training import Run
+
+IMAGES = 12
+
+
+def export(run, out, **settings):
+    return export_run(
+        ExportConfig(run=(str(run),), out=str(out), images=IMAGES, **settings)
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("serving") / "standard"
+    return export(runs / "standard", out)
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    return load_dataset("shapes:40:40", image_size=32).split("test").images[:4]
+
+
+def tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_version_folder_holds_what_servers_look_for(exported):
+    assert exported.path.name == str(exported.version)
+    assert exported.saved_model == exported.path
+    assert exported.litert == exported.path / "model.tflite"
+    assert set(tree(exported.path)) >= {
+        "saved_model.pb",
+        "variables/variables.index",
+        "assets/labels.txt",
+        "labels.txt",
+        "model.tflite",
+        "metadata.json",
+    }
+    assert [entry.name for entry in exported.path.parent.iterdir()] == [
+        str(exported.version)
+    ]
+
+
+def test_every_way_to_ask_was_compared(exported):
+    sources = {agreement.source for agreement in exported.agreements}
+    assert sources == {"serving_default", "serve_bytes", "serve_examples", "litert"}
+    assert all(agreement.reasons == () for agreement in exported.agreements)
+    assert {item.images for item in exported.agreements} == {8, IMAGES}
+    assert set(exported.milliseconds) == sources
+    assert exported.bytes["tflite"] == exported.litert.stat().st_size
+
+
+def test_noise_is_off_unless_asked_for(exported, runs, test_images):
+    model = open_source([str(runs / "standard")], noise="off").model
+    expected = model.predict(test_images.astype(np.float32), verbose=0)
+    for _ in range(2):
+        answers = answer_all(exported.path, test_images)
+        for source in ("serving_default", "litert"):
+            np.testing.assert_allclose(
+                answers[f"{source}/logits"], expected, rtol=1e-4, atol=1e-4
+            )
+    metadata = json.loads((exported.path / "metadata.json").read_text())
+    assert metadata["noise"]["mode"] == "off"
+
+
+def test_fixed_noise_is_the_same_in_every_batch(runs, tmp_path, test_images):
+    result = export(runs / "standard", tmp_path / "out", noise="fixed", noise_seed=5)
+    together = answer_all(result.path, test_images)
+    alone = answer_all(result.path, test_images[2:3])
+    model = open_source([str(runs / "standard")], noise="fixed", noise_seed=5).model
+    expected = model.predict(test_images.astype(np.float32), verbose=0)
+    quiet = open_source([str(runs / "standard")]).model
+    quiet = quiet.predict(test_images.astype(np.float32), verbose=0)
+    assert np.abs(expected - quiet).max() > 1e-2
+    for source in ("serving_default", "litert"):
+        logits = together[f"{source}/logits"]
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            alone[f"{source}/logits"][0], logits[2], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_stochastic_noise_differs_from_call_to_call(runs, tmp_path, test_images):
+    result = export(
+        runs / "standard", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
+    )
+    answers = answer_all(result.path, test_images)
+    first, second = (
+        answers[f"{source}/logits"] for source in ("serving_default", "serve_bytes")
+    )
+    assert np.abs(first - second).max() > 1e-2
+
+
+def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
+    config = ExportConfig(
+        run=(str(runs / "standard"), str(runs / "base")),
+        out=str(tmp_path / "ensemble"),
+        images=IMAGES,
+        quantize="int8",
+        calibration_images=16,
+    )
+    result = export_run(config)
+    pixels = test_images.astype(np.float32)
+    members = [
+        open_source([run]).model.predict(pixels, verbose=0) for run in config.run
+    ]
+    answers = answer_all(result.path, test_images)
+    np.testing.assert_allclose(
+        answers["serving_default/logits"], np.mean(members, 0), rtol=1e-4, atol=1e-4
+    )
+    metadata = json.loads((result.path / "metadata.json").read_text())
+    assert [run["name"] for run in metadata["runs"]] == ["standard", "base"]
+
+
+def test_two_exports_make_two_versions_and_keep_forgets(runs, tmp_path):
+    out = tmp_path / "base"
+    first = export(runs / "base", out, formats=("tflite",))
+    second = export(runs / "base", out, formats=("tflite",))
+    assert versions(out) == (first.version, second.version)
+    assert tree(second.path) == ["labels.txt", "metadata.json", "model.tflite"]
+    third = export(runs / "base", out, keep=1)
+    assert versions(out) == (third.version,)
+    with pytest.raises(ValueError, match="must hold one too"):
+        export(runs / "base", out, formats=("tflite",))
+    assert versions(out) == (third.version,)
+
+
+def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
+    from export import pipeline
+
+    out = exported.path.parent
+    before = tree(out)
+    write = pipeline._write
+
+    def write_wrongly(config, source, dataset, folder):
+        """Files of another model: what a faulty converter would give."""
+        other = open_source([str(runs / "base")])
+        write(config, other, dataset, folder)
+
+    monkeypatch.setattr(pipeline, "_write", write_wrongly)
+    with pytest.raises(ValueError, match="serving_default: logits differ") as error:
+        export(runs / "standard", out)
+    assert "litert: logits differ" in str(error.value)
+    assert tree(out) == before
+    with pytest.raises(ValueError):
+        export(runs / "standard", out.parent / "new")
+    assert not (out.parent / "new").exists()
+
+
+def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
+    from export import pipeline
+
+    write = pipeline._write
+
+    def write_and_damage(config, source, dataset, folder):
+        write(config, source, dataset, folder)
+        model = folder / "model.tflite"
+        model.write_bytes(model.read_bytes()[:1000])
+
+    monkeypatch.setattr(pipeline, "_write", write_and_damage)
+    with pytest.raises(ValueError, match="do not work in a fresh process"):
+        export(runs / "base", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags,message",
+    [
+        (["--out=OUT"], "--run is required"),
+        (["--run=RUNS/base"], "--out is required"),
+        (["--run=RUNS/nothing", "--out=OUT"], "No such run directory"),
+        (["--run=RUNS", "--out=OUT"], "is not a run directory"),
+        (["--run=RUNS/unfinished", "--out=OUT"], "is not finished"),
+        (["--run=RUNS/base,RUNS/other", "--out=OUT"], "differ in their classes"),
+        (["--run=RUNS/base", "--out=RUNS/base/config.json"], "must be a folder"),
+        (["--run=RUNS/base", "--out=OUT", "--formats=onnx"], "formats must be"),
+        (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
+        (["--run=RUNS/base", "--out=OUT", "--images=0"], "images must be at least 1"),
+        (["--run=RUNS/base", "--out=OUT", "--keep=0"], "keep must be at least 1"),
+        (["--run=RUNS/base", "--out=OUT", "--noise=stochastic"], "LiteRT has no"),
+        (
+            ["--run=RUNS/base", "--out=OUT", "--quantize=int8", "--formats=savedmodel"],
+            "quantize is for the format tflite",
+        ),
+        (["--run=RUNS/other", "--out=OUT"], "must have the classes of the run"),
+        (["--run=RUNS/base", "--out=OUT", "--dataset=/no/data"], "--dataset"),
+        (["--run=RUNS/base", "--out=OUT", "--surprise=1"], "surprise"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    flags, message, runs, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    flags = [f.replace("RUNS", str(runs)).replace("OUT", str(out)) for f in flags]
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not out.exists()
+    Run.open(runs / "base")
+
+
+def test_command_line_prints_what_was_measured(runs, tmp_path, capsys):
+    flags = [f"--run={runs / 'base'}", f"--out={tmp_path}", f"--images={IMAGES}"]
+    assert main(flags) == 0
+    shown = capsys.readouterr().out
+    (version,) = versions(tmp_path)
+    assert str(tmp_path / str(version)) in shown
+    assert "serve_examples" in shown and "tflite" in shown
+    interpreter = Interpreter(model_path=str(tmp_path / str(version) / "model.tflite"))
+    assert interpreter.get_signature_list()["serving_default"]["inputs"] == ["images"]
