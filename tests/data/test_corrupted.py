@@ -25,7 +25,7 @@ _CIFAR10 = [
 
 @pytest.fixture
 def folder_set(tmp_path):
-    """15 x 5 cells of 2 x 2 images; grey level = 10 x number of the cell + image."""
+    """15 x 5 cells of 2 x 2 images; grey level = 3 x number of the cell + image."""
     root = tmp_path / "C"
     cells = [(name, severity) for name in BENCHMARK for severity in range(1, 6)]
     for number, (name, severity) in enumerate(cells):
