@@ -2,7 +2,8 @@
 
 Each command line has one frozen dataclass as its configuration. Its fields are the
 flags, so that Python callers and shell users set the same names, and the resolved
-configuration can be saved as it is. Flags live in an `absl.flags.FlagValues` of
+configuration can be saved as it is. A class variable `PRESETS` (name -> values), with a
+field `preset` that chooses one, gives fields other defaults. Flags live in an `absl.flags.FlagValues` of
 their own: several command-line modules can be imported into one process.
 """
 
@@ -149,8 +150,11 @@ def _define_flags(config_class: type) -> flags.FlagValues:
 
 def _resolve(config_class: type, values: flags.FlagValues) -> Any:
     settings = {}
+    presets = getattr(config_class, "PRESETS", {})
+    preset = presets[values["preset"].value] if presets else {}
     for field in dataclasses.fields(config_class):
-        value = values[field.name].value
+        flag = values[field.name]
+        value = flag.value if flag.present else preset.get(field.name, flag.value)
         if field.metadata[_REQUIRED] and not value:
             raise ValueError(f"--{field.name} is required: {field.metadata['help']}")
         settings[field.name] = tuple(value) if isinstance(value, list) else value

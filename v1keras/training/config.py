@@ -26,15 +26,14 @@ _NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What makes a run: model, data and training. Every field is a flag."""
+class TrainingSettings:
+    """Data, model and training, apart from the variant. Every field is a flag."""
 
-    out: str = option(required=True, help="Folder of the run.")
+    out: str = option(required=True, help="Folder to write.")
     dataset: str = option(
         "shapes",
         "shapes, a folder of images, or a name of TensorFlow Datasets.",
     )
-    variant: str = option("standard", f"V1 variant: {', '.join(VARIANTS)}.")
     arch: str = option("resnet50", "Back-end.", choices=tuple(ARCHITECTURES))
     epochs: int = option(60, "Passes over the training images.")
     batch_size: int = option(128, "Images in a batch, over all replicas.")
@@ -133,16 +132,30 @@ class TrainConfig:
         _require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         inside = 0 < self.validation_fraction < 1
         _require(self, "validation_fraction", inside, "between 0 and 1")
+
+    def variant_overrides(self) -> dict[str, Any]:
+        """What was given instead of the variant's own."""
+        return {
+            name: getattr(self, name)
+            for name in _VARIANT_OVERRIDES
+            if getattr(self, name) is not None
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(TrainingSettings):
+    """What makes a run. Every field is a flag."""
+
+    variant: str = option("standard", f"V1 variant: {', '.join(VARIANTS)}.")
+
+    def __post_init__(self):
+        super().__post_init__()
         self.resolve_variant()
 
     def resolve_variant(self) -> Variant:
         """The named variant with the overrides of this configuration."""
         variant = get_variant(self.variant)
-        given = {
-            name: getattr(self, name)
-            for name in _VARIANT_OVERRIDES
-            if getattr(self, name) is not None
-        }
+        given = self.variant_overrides()
         if not given:
             return variant
         if not variant.v1:
