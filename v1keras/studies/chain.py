@@ -1,0 +1,148 @@
+"""The whole chain: members, ensemble, student, evaluation, report, export."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+
+from v1keras.data import ImageDataset
+from v1keras.evaluate import EvaluateConfig, evaluate
+from v1keras.evaluation import RobustnessTable, read_samples, write_report
+from v1keras.files import write_json
+from v1keras.studies.config import StudyConfig
+from v1keras.studies.pictures import filters_section, training_section
+from v1keras.training import Run, distill, open_dataset, train, versions
+
+_STUDY_FILE = "study.json"
+_STUDENT = "student"
+
+
+def run_study(config: StudyConfig) -> Path:
+    """Trains, distils, evaluates, reports and exports; goes on where it stopped.
+
+    Args:
+        config: `StudyConfig`.
+
+    Returns:
+        Path of `report.html`.
+
+    Raises:
+        FileExistsError: if `config.out` is something else than this study.
+        ValueError, FileNotFoundError: if the configuration or data are unusable.
+        ChildProcessError: if the export fails.
+
+    Example:
+
+    >>> config = v1keras.studies.StudyConfig.from_preset("quick", out="studies/first")
+    >>> report = v1keras.studies.run_study(config)
+    """
+    started = time.monotonic()
+    out = Path(config.out)
+    _check_folder(out, config)
+    dataset = open_dataset(config)
+    # Only now: a refused data set leaves nothing behind.
+    write_json(out / _STUDY_FILE, {"settings": _settings(config)})
+    runs = _train_all(config, dataset)
+    table = _evaluate(config, runs)
+    report = write_report(
+        out,
+        table,
+        title=f"V1 front-ends on {dataset.name}",
+        samples=read_samples(out / "evaluation", table),
+        sections=[training_section(runs), filters_section(runs)],
+        settings={
+            **{k: v for k, v in _settings(config).items() if v not in (None, [])},
+            "versions": versions(),
+        },
+    )
+    if config.export:
+        _export(out)
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n{report}: open it in a browser. ({minutes:.1f} minutes)")
+    return report
+
+
+def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
+    names = config.names()
+    runs = {}
+    for number, name in enumerate(names, start=1):
+        print(f"\n[{number}/{len(names) + 1}] {name}", flush=True)
+        runs[name] = train(config.member_config(name), dataset)
+        # Graphs and weights of the last model would stay in memory otherwise.
+        keras.backend.clear_session()
+    print(
+        f"\n[{len(names) + 1}/{len(names) + 1}] {_STUDENT}, taught by the ensemble of "
+        f"{len(config.members())}",
+        flush=True,
+    )
+    runs[_STUDENT] = distill(config.student_config(), dataset)
+    keras.backend.clear_session()
+    return runs
+
+
+def _evaluate(config: StudyConfig, runs: dict[str, Run]) -> RobustnessTable:
+    print("\nEvaluation under corruptions", flush=True)
+    return evaluate(
+        EvaluateConfig(
+            out=f"{config.out}/evaluation",
+            models=tuple(str(run.path) for run in runs.values()),
+            dataset=config.dataset,
+            data_dir=config.data_dir,
+            corrupted=config.corrupted,
+            ensemble=True,
+            max_images=config.max_images,
+            noise_samples=config.noise_samples,
+            seed=config.seed,
+        )
+    )
+
+
+def _export(out: Path) -> None:
+    """Exports the student in a process of its own, unless that has been done.
+
+    `export` builds on `v1keras`, so it is called as its users call it.
+    """
+    target = out / "serving" / _STUDENT
+    if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
+        return
+    print("\nExport of the student", flush=True)
+    flags = [f"--run={out / _STUDENT}", f"--out={target}"]
+    finished = subprocess.run([sys.executable, "-m", "export", *flags], check=False)
+    if finished.returncode:
+        raise ChildProcessError(
+            f"The export of {out / _STUDENT} ended with exit code "
+            f"{finished.returncode}; its message stands above"
+        )
+
+
+def _check_folder(out: Path, config: StudyConfig) -> None:
+    """Refuses a folder that holds something else than this study."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    file = out / _STUDY_FILE
+    if not file.is_file():
+        raise FileExistsError(
+            f"--out={out} exists and is not a study. Choose another folder"
+        )
+    there = json.loads(file.read_text(encoding="utf-8"))["settings"]
+    different = [
+        f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in _settings(config).items()
+        if there.get(name) != value
+    ]
+    if different:
+        raise FileExistsError(
+            f"--out={out} holds another study: {'; '.join(different[:3])}. "
+            "Choose another folder"
+        )
+
+
+def _settings(config: StudyConfig) -> dict:
+    """Settings as they look after a round-trip through JSON."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    del settings["out"]
+    return settings

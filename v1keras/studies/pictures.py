@@ -1,0 +1,148 @@
+"""Pictures of a study's report: Gabor filters and training curves."""
+
+import html
+
+import numpy as np
+
+from v1keras.evaluation import Section, picture
+from v1keras.training import Run
+from v1keras.v1 import Variant, gabor_kernels
+
+_ROWS, _COLUMNS, _GAP = 4, 8, 2
+
+
+def filter_sheet(
+    variant: Variant,
+    *,
+    image_size: int,
+    visual_degrees: float,
+    kernel_size: int,
+    scale: int = 2,
+) -> np.ndarray:
+    """A sheet of a variant's receptive fields, the first ones in their order.
+
+    Grey is zero. Each kernel is scaled to its own maximum and tinted by the colour
+    channel that it looks at.
+
+    Args:
+        variant: `v1keras.v1.Variant` with a V1 front-end.
+        image_size: int. Pixels that span `visual_degrees`.
+        visual_degrees: float. In degrees.
+        kernel_size: int. In pixels.
+        scale: int. Screen pixels per pixel of a kernel. Defaults to `2`.
+
+    Returns:
+        uint8 array of shape (height, width, 3), RGB.
+
+    Example:
+
+    >>> sheet = v1keras.studies.filter_sheet(
+    ...     v1keras.v1.get_variant("sf_low"),
+    ...     image_size=64,
+    ...     visual_degrees=2.0,
+    ...     kernel_size=25,
+    ... )
+    """
+    parameters = variant.sample()
+    count = min(_ROWS * _COLUMNS, len(parameters))
+    # Spread over simple and complex cells alike.
+    shown = np.linspace(0, len(parameters) - 1, count).astype(int)
+    kernels, _ = gabor_kernels(
+        parameters.select(shown),
+        image_size=image_size,
+        visual_degrees=visual_degrees,
+        kernel_size=kernel_size,
+    )
+    cell = kernel_size * scale + _GAP
+    sheet = np.full((_ROWS * cell + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
+    for index, kernel in enumerate(kernels):
+        values = kernel / np.abs(kernel).max()
+        tint = np.full(3, 0.55)
+        tint[parameters.channel_q0[shown[index]]] = 1.0
+        pixels = np.round(128 + 127 * values[..., np.newaxis] * tint).astype(np.uint8)
+        pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+        top = _GAP + index // _COLUMNS * cell
+        left = _GAP + index % _COLUMNS * cell
+        sheet[top : top + cell - _GAP, left : left + cell - _GAP] = pixels
+    return sheet
+
+
+def filters_section(runs: dict[str, Run]) -> Section:
+    """The receptive fields of each variant, side by side."""
+    figures = []
+    for name, run in runs.items():
+        if not run.variant.v1:
+            continue
+        sheet = filter_sheet(run.variant, **_geometry(run))
+        figures.append(_figure(picture(sheet, f"Gabor filters of {name}"), name, run))
+    note = (
+        "<p>32 of each variant's receptive fields, simple cells first. Grey is zero; "
+        "the tint is the colour channel that the cell looks at.</p>"
+    )
+    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(16rem,1fr))"
+    return Section(
+        "V1 filters", f'{note}<div style="{style};gap:1rem">{"".join(figures)}</div>'
+    )
+
+
+def _geometry(run: Run) -> dict:
+    """What the front-end was built with."""
+    block = run.load_model().get_layer("vone_block")
+    return {
+        "image_size": block.image_size,
+        "visual_degrees": block.visual_degrees,
+        "kernel_size": block.kernel_size,
+    }
+
+
+def _figure(image: str, name: str, run: Run) -> str:
+    variant = run.variant
+    caption = (
+        f"{variant.sf_min:g}–{variant.sf_max:g} cycles/degree, "
+        f"{variant.simple_channels} simple and {variant.complex_channels} complex, "
+        f"noise × {variant.noise_gain:g}"
+    )
+    return (
+        f'<figure style="margin:0">{image.replace("<img ", _IMG)}'
+        f"<figcaption><strong>{html.escape(name)}</strong><br>{caption}</figcaption>"
+        "</figure>"
+    )
+
+
+_IMG = '<img style="width:100%;height:auto;image-rendering:pixelated" '
+
+
+def training_section(runs: dict[str, Run]) -> Section:
+    """What the training of each run took and reached."""
+    rows = []
+    for name, run in runs.items():
+        settings, result = run.config["settings"], run.config["result"]
+        cells = (
+            html.escape(name),
+            f"{settings['epochs']}",
+            f"{result['best_epoch']}",
+            f"{100 * result['validation_accuracy']:.1f} %",
+            f"{result['seconds'] / 60:.1f} min",
+        )
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(
+        f"<th>{title}</th>"
+        for title in ("run", "epochs", "best", "validation accuracy", "time")
+    )
+    first = next(iter(runs.values())).config
+    sizes = first["data"]["sizes"]
+    if first["settings"]["validation_source"] == "test":
+        chosen = (
+            "<strong>The best epoch was chosen on the test images</strong>, as in the "
+            "paper; accuracies on clean images are optimistic."
+        )
+    else:
+        chosen = (
+            f"The best epoch was chosen on {sizes['validation']} held-out training "
+            "images; the test images took no part in it."
+        )
+    note = f"<p>{sizes['train']} training images. {chosen}</p>"
+    table = (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+    return Section("Training", f'{note}<div style="overflow-x:auto">{table}</div>')
