@@ -71,8 +71,8 @@ class ExportConfig:
             )
         if self.noise == "stochastic" and "tflite" in self.formats:
             raise ValueError(
-                "stochastic noise needs formats=savedmodel: LiteRT has no random "
-                f"numbers. Received: formats={','.join(self.formats)}"
+                "stochastic noise is for formats=savedmodel only. "
+                f"Received: formats={','.join(self.formats)}"
             )
 
 

@@ -53,7 +53,7 @@ def convert_to_litert(
         )
     predictor = Predictor(model)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [predictor.predict.get_concrete_function()], predictor
+        [predictor.predict], predictor
     )
     # Only these: without the Flex delegate a model runs on every device.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

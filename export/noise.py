@@ -1,4 +1,4 @@
-"""The neuronal noise of an exported model."""
+"""The neuronal noise of a served model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,25 +10,28 @@ from v1keras.layers.neuronal_noise import noise_layers
 
 
 @contextlib.contextmanager
-def baked_noise(model: keras.Model) -> Iterator[None]:
-    """Makes fixed noise a weight of the functions that are traced meanwhile.
+def served_noise(model: keras.Model) -> Iterator[None]:
+    """Makes functions that are traced meanwhile draw noise in a way fit for serving.
 
-    A model with `noise="fixed"` draws its pattern anew in each call, from the same
-    seed. LiteRT has no random numbers, and a server need not draw them either.
+    Fixed noise becomes a weight: LiteRT cannot draw it, and a server need not draw the
+    same pattern for each request. Stochastic noise comes from a random operation
+    instead of a seed that is a variable, so that a served model has no state that
+    concurrent requests would change; it still begins with the seed when loaded.
 
     Args:
-        model: keras.Model.
+        model: keras.Model. It is the same afterwards.
 
     Yields:
         Nothing.
     """
+    draws = {"fixed": _FixedDraw, "stochastic": _StochasticDraw}
     layers = [
         layer
         for layer in noise_layers(model)
-        if layer.noise == "fixed" and layer.noise_gain > 0
+        if layer.noise in draws and layer.noise_gain > 0
     ]
     for layer in layers:
-        layer._draw = _Pattern(layer.seed)
+        layer._draw = draws[layer.noise](layer.seed)
     try:
         yield
     finally:
@@ -36,7 +39,7 @@ def baked_noise(model: keras.Model) -> Iterator[None]:
             del layer._draw
 
 
-class _Pattern:
+class _FixedDraw:
     """Draws once, outside the traced graph, which then refers to the variable."""
 
     def __init__(self, seed: int) -> None:
@@ -54,3 +57,15 @@ class _Pattern:
                     pattern, trainable=False, name="fixed_noise"
                 )
         return tf.convert_to_tensor(self._variable)
+
+
+class _StochasticDraw:
+    """Draws anew in each call of the traced graph."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __call__(self, responses: tf.Tensor) -> tf.Tensor:
+        return tf.random.normal(
+            tf.shape(responses), dtype=responses.dtype, seed=self._seed
+        )

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from export.noise import baked_noise
+from export.noise import served_noise
 
 
 class Predictor(tf.Module):
@@ -34,11 +34,13 @@ class Predictor(tf.Module):
             logits = tf.cast(model(images, training=False), tf.float32)
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
-        self.predict = tf.function(
+        function = tf.function(
             predict,
             input_signature=[tf.TensorSpec((None, *shape[1:]), tf.float32, "images")],
             autograph=False,
         )
-        with baked_noise(model):
-            # Not all of the model's: no metrics, and no seeds of noise that is off.
-            self.model_variables = self.predict.get_concrete_function().variables
+        with served_noise(model):
+            # Kept as traced here: a `tf.function` may be traced again later.
+            self.predict = function.get_concrete_function()
+            # Not all of the model's: no metrics, and no seeds of noise.
+            self.model_variables = self.predict.variables

@@ -74,6 +74,7 @@ def test_noise_is_off_unless_asked_for(exported, runs, test_images):
     assert metadata["noise"]["mode"] == "off"
 
 
+@pytest.mark.slow
 def test_fixed_noise_is_the_same_in_every_batch(runs, tmp_path, test_images):
     result = export(runs / "standard", tmp_path / "out", noise="fixed", noise_seed=5)
     together = answer_all(result.path, test_images)
@@ -91,17 +92,17 @@ def test_fixed_noise_is_the_same_in_every_batch(runs, tmp_path, test_images):
         )
 
 
-def test_stochastic_noise_differs_from_call_to_call(runs, tmp_path, test_images):
+@pytest.mark.slow
+def test_stochastic_noise_differs_from_image_to_image(runs, tmp_path, test_images):
     result = export(
         runs / "standard", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
     )
-    answers = answer_all(result.path, test_images)
-    first, second = (
-        answers[f"{source}/logits"] for source in ("serving_default", "serve_bytes")
-    )
-    assert np.abs(first - second).max() > 1e-2
+    answers = answer_all(result.path, np.repeat(test_images[:1], 3, axis=0))
+    logits = answers["serving_default/logits"]
+    assert np.ptp(logits, axis=0).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     config = ExportConfig(
         run=(str(runs / "standard"), str(runs / "base")),
@@ -123,6 +124,7 @@ def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     assert [run["name"] for run in metadata["runs"]] == ["standard", "base"]
 
 
+@pytest.mark.slow
 def test_two_exports_make_two_versions_and_keep_forgets(runs, tmp_path):
     out = tmp_path / "base"
     first = export(runs / "base", out, formats=("tflite",))
@@ -153,11 +155,9 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
         export(runs / "standard", out)
     assert "litert: logits differ" in str(error.value)
     assert tree(out) == before
-    with pytest.raises(ValueError):
-        export(runs / "standard", out.parent / "new")
-    assert not (out.parent / "new").exists()
 
 
+@pytest.mark.slow
 def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
     from export import pipeline
 
@@ -188,7 +188,10 @@ def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
         (["--run=RUNS/base", "--out=OUT", "--images=0"], "images must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--keep=0"], "keep must be at least 1"),
-        (["--run=RUNS/base", "--out=OUT", "--noise=stochastic"], "LiteRT has no"),
+        (
+            ["--run=RUNS/base", "--out=OUT", "--noise=stochastic"],
+            "formats=savedmodel only",
+        ),
         (
             ["--run=RUNS/base", "--out=OUT", "--quantize=int8", "--formats=savedmodel"],
             "quantize is for the format tflite",
@@ -211,6 +214,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     Run.open(runs / "base")
 
 
+@pytest.mark.slow
 def test_command_line_prints_what_was_measured(runs, tmp_path, capsys):
     flags = [f"--run={runs / 'base'}", f"--out={tmp_path}", f"--images={IMAGES}"]
     assert main(flags) == 0

@@ -7,6 +7,7 @@ import tensorflow as tf
 from export.agreement import softmax
 from export.samples import INPUT_NAMES, request
 from export.sign import SignedClassifier, unique_labels, write_labels, write_saved_model
+from v1keras.layers import NeuronalNoise
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,21 @@ def test_labels_must_be_told_apart(tmp_path):
 def test_unique_labels_names_only_what_is_ambiguous():
     found = unique_labels(("n1", "n2", "n3"), ("crane", "fish", "crane"))
     assert found == ("crane (n1)", "fish", "crane (n3)")
+
+
+@pytest.mark.parametrize("noise", ["fixed", "stochastic"])
+def test_served_noise_is_a_weight_or_drawn_anew(noise, tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    outputs = keras.layers.GlobalAveragePooling2D()(NeuronalNoise(noise=noise)(inputs))
+    model = keras.Model(inputs, outputs)
+    write_saved_model(model, "abc", tmp_path)
+    definition = (tmp_path / "saved_model.pb").read_bytes()
+    assert (b"RandomStandardNormal" in definition) == (noise == "stochastic")
+    assert b"StatelessRandom" not in definition
+    pixels = np.full((2, 16, 16, 3), 100, np.float32)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    first, second = (served(images=pixels)["logits"].numpy() for _ in range(2))
+    assert np.array_equal(first, second) == (noise == "fixed")
+    # The model itself draws as before.
+    calls = [model.predict(pixels, verbose=0) for _ in range(2)]
+    assert np.array_equal(*calls) == (noise == "fixed")
