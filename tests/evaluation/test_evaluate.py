@@ -1,0 +1,159 @@
+import csv
+import dataclasses
+import json
+
+import pytest
+
+from v1keras import command_line
+from v1keras.data import load_dataset
+from v1keras.evaluate import EvaluateConfig, evaluate, open_runs
+from v1keras.training import TrainConfig
+from v1keras.v1 import get_variant
+
+DATASET = "shapes:24:24"
+
+
+@pytest.fixture
+def make_run(tmp_path, make_model):
+    """A function that writes a run directory without training."""
+    data = load_dataset(DATASET)
+
+    def make(name, variant="standard", *, seed=0, classes=None, kind="member"):
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        classes = classes or data.class_names
+        settings = TrainConfig(out=str(path), variant=variant, seed=seed)
+        config = {
+            "kind": kind,
+            "name": path.name,
+            "settings": dataclasses.asdict(settings),
+            "variant": dataclasses.asdict(get_variant(variant)),
+            "class_names": classes,
+            "display_names": classes,
+            "image_size": 64,
+            "result": {"best_epoch": 1, "validation_accuracy": 0.5},
+        }
+        (path / "config.json").write_text(json.dumps(config))
+        model = make_model(
+            seed, noise=variant == "standard", classes=len(classes), size=64
+        )
+        model.save(path / "model.keras")
+        return str(path)
+
+    return make
+
+
+def run(*arguments):
+    return command_line.run(
+        evaluate, EvaluateConfig, arguments, prog="v1keras.evaluate", description="."
+    )
+
+
+def test_from_runs_to_report(tmp_path, make_run, capsys):
+    runs = [make_run("base", "base"), make_run("v1"), make_run("s1/v1", seed=1)]
+    arguments = (
+        f"--models={','.join(runs)}",
+        "--ensemble",
+        f"--dataset={DATASET}",
+        "--corruptions=gaussian_noise,contrast",
+        "--severities=1,5",
+        "--noise_samples=2",
+        "--bootstrap=100",
+        f"--out={tmp_path / 'out'}",
+    )
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "24 clean images; 4 corrupted cells (2 corruptions) of 24 images" in printed
+    assert "gain over base" in printed
+    assert "standard, 2 seeds" in printed
+    out = tmp_path / "out"
+    for name in ("report.html", "summary.csv", "bar_chart.png", "config.json"):
+        assert (out / name).is_file()
+    with (tmp_path / "v1" / "robustness.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    first = (out / "report.html").read_text()
+    assert run(*arguments) == 0
+    assert (out / "report.html").read_text() == first
+    assert run(*arguments, "--seed=1") == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def refused(capsys, out, *arguments):
+    assert run(*arguments, f"--out={out}", f"--dataset={DATASET}") == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_classes_of_models_must_agree(tmp_path, make_run, capsys):
+    names = [f"c{i}" for i in range(10)]
+    first, second = make_run("first"), make_run("second", classes=names)
+    error = refused(capsys, tmp_path / "out", f"--models={first},{second}")
+    assert first in error
+    assert second in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
+    first = make_run("first", classes=["cat", "dog"])
+    error = refused(capsys, tmp_path / "out", f"--models={first}")
+    assert first in error
+    assert DATASET in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--corruptions=fogg", "fogg"),
+        ("--severities=0,1", "1..5"),
+        ("--baseline=nobody", "baseline=nobody"),
+        ("--ensemble", "at least two members"),
+        ("--ensemble_members=a,nobody", "nobody"),
+        ("--noise_samples=0", "at least 1"),
+        ("--max_images=0", "at least 1"),
+        ("--corrupted=/no/such/folder", "no such folder"),
+    ],
+)
+def test_bad_flags_are_one_line(tmp_path, make_run, capsys, flag, message):
+    models = f"--models={make_run('a')}"
+    assert message in refused(capsys, tmp_path / "out", models, flag)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, make_run, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    models = f"--models={make_run('a')}"
+    assert "no evaluation" in refused(capsys, out, models)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    assert "No such run" in refused(capsys, tmp_path / "out", "--models=/nowhere")
+
+
+def test_a_stored_set_that_lacks_cells_needs_permission(tmp_path, make_run, capsys):
+    import cv2
+
+    data = load_dataset(DATASET)
+    test = data.split("test")
+    for i, label in enumerate(test.labels):
+        folder = tmp_path / "set" / "fog" / "1" / data.class_names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{i}.png"), test.images[i])
+    models, corrupted = f"--models={make_run('a')}", f"--corrupted={tmp_path / 'set'}"
+    assert "fog 2" in refused(capsys, tmp_path / "out", models, corrupted)
+    arguments = (models, corrupted, f"--out={tmp_path / 'out'}", f"--dataset={DATASET}")
+    assert run(*arguments, "--allow_partial", "--bootstrap=50") == 0
+    assert "PARTIAL: 74 of 76" in capsys.readouterr().out
+    assert "Partial report" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path, make_run):
+    runs = open_runs([make_run("s0/v1"), make_run("s1/v1"), make_run("base")])
+    assert list(runs) == ["s0/v1", "s1/v1", "base"]
+    with pytest.raises(ValueError, match="given twice"):
+        open_runs([tmp_path / "base", tmp_path / "s0" / ".." / "base"])

@@ -1,0 +1,211 @@
+import keras
+import numpy as np
+import pytest
+
+from v1keras.evaluation import (
+    CLEAN,
+    Cell,
+    CleanImages,
+    LogitCache,
+    OnlineImages,
+    StoredImages,
+    corrupted_cells,
+    open_cache,
+    predict_cells,
+)
+from v1keras.evaluation.metrics import ensemble_logits
+from v1keras.models import build_ensemble
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (22, 32, 32, 3), dtype=np.uint8)
+LABELS = RNG.integers(0, 5, 22)
+CELLS = (CLEAN, *corrupted_cells(["gaussian_noise", "contrast"], (1, 5)))
+
+
+def online(**options):
+    return OnlineImages(CleanImages(IMAGES, LABELS, **options), CELLS)
+
+
+def predict(path, models, cells=CELLS, **options):
+    images = options.pop("images", None) or online()
+    cache = open_cache(path, models, images, **options)
+    predict_cells(cache, models, images, cells, batch_size=8, progress=False)
+    return cache
+
+
+class CountingImages(OnlineImages):
+    """Counts how often each cell is made."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.made = []
+
+    def batches(self, cell, batch_size):
+        self.made.append(cell)
+        return super().batches(cell, batch_size)
+
+
+def test_logits_are_those_of_the_model(tmp_path, make_model):
+    model = make_model(0)
+    cache = predict(tmp_path / "logits", {"m": model})
+    read = cache.read(CLEAN)
+    expected = model.predict(IMAGES.astype("float32"), verbose=0)
+    np.testing.assert_allclose(read.logits["m"][0], expected, atol=1e-4)
+    np.testing.assert_array_equal(read.labels, LABELS)
+    assert not np.allclose(cache.read(CELLS[2]).logits["m"][0], expected)
+
+
+def test_resumed_equals_uninterrupted(tmp_path, make_model):
+    models = {"noisy": make_model(0, noise=True), "plain": make_model(1)}
+    whole = predict(tmp_path / "whole", models, noise_samples=3)
+    predict(tmp_path / "parts", models, CELLS[:2], noise_samples=3)
+    parts = predict(tmp_path / "parts", models, noise_samples=3)
+    for cell in CELLS:
+        first, second = whole.read(cell).logits, parts.read(cell).logits
+        for name in models:
+            np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_noise_draws_differ_and_a_model_without_noise_is_called_once(
+    tmp_path, make_model
+):
+    models = {"noisy": make_model(0, noise=True), "plain": make_model(1)}
+    logits = predict(tmp_path / "logits", models, noise_samples=3).read(CLEAN).logits
+    assert logits["noisy"].shape == (3, 22, 5)
+    assert logits["plain"].shape == (1, 22, 5)
+    assert not np.allclose(logits["noisy"][0], logits["noisy"][1])
+
+
+def test_finished_cells_are_not_made_again(tmp_path, make_model):
+    models = {"m": make_model(0)}
+    images = CountingImages(CleanImages(IMAGES, LABELS), CELLS)
+    predict(tmp_path / "logits", models, CELLS[:3], images=images)
+    predict(tmp_path / "logits", models, images=images)
+    assert images.made == list(CELLS)
+
+
+def test_each_cell_is_made_once_for_all_models(tmp_path, make_model):
+    images = CountingImages(CleanImages(IMAGES, LABELS), CELLS)
+    models = {str(i): make_model(i) for i in range(3)}
+    predict(tmp_path / "logits", models, images=images)
+    assert images.made == list(CELLS)
+
+
+def test_models_are_added_to_finished_cells(tmp_path, make_model):
+    models = {"a": make_model(0, noise=True), "b": make_model(1, noise=True)}
+    together = predict(tmp_path / "together", models)
+    predict(tmp_path / "added", {"a": models["a"]})
+    added = predict(tmp_path / "added", {"b": models["b"]})
+    for cell in CELLS:
+        logits = added.read(cell).logits
+        assert set(logits) == {"a", "b"}
+        for name, values in together.read(cell).logits.items():
+            np.testing.assert_array_equal(logits[name], values)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_ensemble_from_the_cache_equals_the_keras_ensemble(
+    tmp_path, make_model, average
+):
+    models = {str(i): make_model(i) for i in range(3)}
+    logits = predict(tmp_path / "logits", models).read(CLEAN).logits
+    combined = ensemble_logits(list(logits.values()), average=average)[0]
+    if average == "logits":
+        ensemble = build_ensemble(list(models.values()))
+        expected = ensemble.predict(IMAGES.astype("float32"), verbose=0)
+    else:
+        answers = [
+            m.predict(IMAGES.astype("float32"), verbose=0) for m in models.values()
+        ]
+        expected = np.log(np.mean(keras.ops.softmax(np.stack(answers)), axis=0))
+    np.testing.assert_allclose(combined, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"noise_samples": 2},
+        {"dtype": "float16"},
+        {"images": online(max_images=5)},
+    ],
+)
+def test_other_settings_are_refused(tmp_path, make_model, change):
+    models = {"m": make_model(0)}
+    predict(tmp_path / "logits", models, CELLS[:1])
+    with pytest.raises(FileExistsError, match="other settings"):
+        predict(tmp_path / "logits", models, CELLS[:1], **change)
+
+
+def test_changed_weights_are_refused(tmp_path, make_model):
+    predict(tmp_path / "logits", {"m": make_model(0)}, CELLS[:1])
+    with pytest.raises(FileExistsError, match="another model named m"):
+        predict(tmp_path / "logits", {"m": make_model(1)}, CELLS[:1])
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not a folder of logits"):
+        LogitCache(tmp_path, {}, {})
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="not the manifest"):
+        LogitCache(tmp_path, {}, {})
+
+
+def test_other_images_in_a_cell_are_refused(tmp_path):
+    cache = LogitCache(tmp_path / "logits", {}, {"a": "", "b": ""})
+    cache.add(CLEAN, np.zeros(2, int), ["x", "y"], {"a": np.zeros((1, 2, 3))})
+    with pytest.raises(ValueError, match="not the same"):
+        cache.add(CLEAN, np.zeros(2, int), ["x", "z"], {"b": np.zeros((1, 2, 3))})
+    assert cache.models(CLEAN) == {"a"}
+
+
+def test_half_precision_is_close(tmp_path, make_model):
+    models = {"m": make_model(0)}
+    full = predict(tmp_path / "full", models, CELLS[:1]).read(CLEAN).logits["m"]
+    half = predict(tmp_path / "half", models, CELLS[:1], dtype="float16")
+    assert half.read(CLEAN).logits["m"].dtype == np.float16
+    np.testing.assert_allclose(half.read(CLEAN).logits["m"], full, rtol=2e-3, atol=2e-3)
+
+
+def test_corruption_of_an_image_does_not_depend_on_the_subset_or_batch():
+    whole = next(online().batches(CELLS[1], 22))
+    part = next(online(max_images=7).batches(CELLS[1], 7))
+    chosen = np.flatnonzero(np.isin(whole.ids, part.ids))
+    assert len(chosen) == 7
+    np.testing.assert_array_equal(whole.images[chosen], part.images)
+    small = np.concatenate([b.images for b in online().batches(CELLS[1], 5)])
+    np.testing.assert_array_equal(small, whole.images)
+
+
+class Stored:
+    """A corrupted set of two cells that show every second image."""
+
+    cells = (("fog", 1), ("fog", 2))
+
+    def read(self, corruption, severity):
+        split = CleanImages(IMAGES[::2] // severity, LABELS[::2])
+        split.ids = np.array([f"image {i}" for i in range(0, 22, 2)])
+        return split
+
+
+def test_stored_images_are_the_same_subset_in_every_cell():
+    clean = CleanImages(IMAGES, LABELS, ids=[f"image {i}" for i in range(22)])
+    images = StoredImages(clean, Stored(), max_images=4)
+    assert images.cells == (CLEAN, Cell("fog", 1), Cell("fog", 2))
+    first, second = (next(images.batches(cell, 99)) for cell in images.cells[1:])
+    assert first.ids.tolist() == second.ids.tolist()
+    assert len(first.ids) == 4
+    assert images.sample_id in first.ids
+    np.testing.assert_array_equal(first.images // 2, second.images)
+
+
+def test_images_are_checked():
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        CleanImages(IMAGES.astype("float32"), LABELS)
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        CleanImages(IMAGES[..., :1], LABELS)
+    with pytest.raises(ValueError, match="as many labels"):
+        CleanImages(IMAGES, LABELS[:3])
+    with pytest.raises(ValueError, match="max_images=0"):
+        CleanImages(IMAGES, LABELS, max_images=0)
