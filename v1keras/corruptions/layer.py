@@ -20,8 +20,9 @@ class RandomCorruption(keras.layers.Layer):
 
     With one corruption and one severity it is a fixed corruption. The layer computes
     in NumPy on the CPU: it is meant for demonstrations and input pipelines, where it
-    runs in parallel calls of `tf.data`, and it has no gradient. To score a model,
-    use `v1keras.evaluate`: training on these corruptions would spoil the benchmark.
+    runs in parallel calls of `tf.data`, and it has no gradient. It corrupts in
+    inference as well. To score a model, use `v1keras.evaluate`; training on these
+    corruptions would spoil the benchmark.
 
     Args:
         corruptions: str or sequence of str. Keys of `CORRUPTIONS`. Defaults to
@@ -37,7 +38,6 @@ class RandomCorruption(keras.layers.Layer):
         index: integer tensor (B,) or scalar that identifies the images. With it, the
             result for an image depends on the seed and its index only. Defaults to
             `None`: the images are numbered in the order of the calls.
-        training: bool. `False` returns the images as they are. Defaults to `True`.
 
     Raises:
         ValueError: A name, a severity or the seed does not exist.
@@ -83,9 +83,7 @@ class RandomCorruption(keras.layers.Layer):
         self._cells = tuple(itertools.product(names, levels))
         self._numbers = itertools.count()
 
-    def call(self, images: Any, index: Any = None, training: bool | None = True) -> Any:
-        if training is False:
-            return images
+    def call(self, images: Any, index: Any = None) -> Any:
         if not _is_symbolic(images):
             pixels = keras.ops.convert_to_numpy(images)
             numbers = None if index is None else keras.ops.convert_to_numpy(index)

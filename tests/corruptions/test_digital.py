@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from v1keras.corruptions import PARAMETERS, corrupt
+from v1keras.corruptions.digital import _box_resize, _reflecting_gaussian
+
+
+def test_contrast_keeps_the_mean_of_each_channel(images):
+    result = corrupt(images, "contrast", 1, seed=0)
+    means = images.mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(result, (images - means) * 0.4 + means - 0.5, atol=0.51)
+
+
+@pytest.mark.parametrize("size", [(38, 57), (57, 38), (29, 31), (51, 64)])
+def test_box_resize_equals_pillow(size, make_images):
+    pillow = pytest.importorskip("PIL.Image")
+    image = make_images(1, 64, 49)[0]
+    for target in (size, (80, 130)):
+        expected = pillow.fromarray(image).resize(target[::-1], pillow.Resampling.BOX)
+        np.testing.assert_array_equal(_box_resize(image, *target), np.array(expected))
+
+
+def test_pixelate_makes_blocks(make_images):
+    result = corrupt(make_images(1, 64, 64), "pixelate", 5, seed=0)[0]
+    blocks = result.reshape(32, 2, 32, 2, 3)
+    np.testing.assert_array_equal(
+        blocks, blocks[:, :1, :, :1].repeat(2, 1).repeat(2, 3)
+    )
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.9, 19.2, 170.8])
+def test_smoothing_matrix_equals_scipy(sigma):
+    signal = np.random.default_rng(0).uniform(-1, 1, 57)
+    expected = (
+        ndimage.gaussian_filter1d(signal, sigma, mode="reflect", truncate=3)
+        if sigma
+        else signal
+    )
+    np.testing.assert_allclose(
+        _reflecting_gaussian(57, sigma) @ signal, expected, atol=1e-6
+    )
+
+
+def test_elastic_transform_without_displacement_is_affine(make_images):
+    strength, _, affine = PARAMETERS["tiny"]["elastic_transform"][0]
+    assert strength == 0
+    # A horizontal ramp stays a ramp, up to its ends, which are reflected.
+    ramp = np.tile(np.linspace(0, 255, 64)[:, np.newaxis], (1, 64, 1, 1, 3))
+    ramp = ramp.reshape(1, 64, 64, 3).transpose(0, 2, 1, 3)
+    result = corrupt(ramp.astype(np.uint8), "elastic_transform", 1, seed=0)
+    middle = result[0, 24:40, 24:40, 0].astype(float)
+    assert np.abs(np.diff(middle, 2, axis=1)).max() <= 3
+    assert np.abs(result.astype(int) - ramp).max() < 4 * 3 * affine
+
+
+def test_jpeg_quality_falls(images):
+    errors = [
+        np.abs(
+            corrupt(images, "jpeg_compression", s, seed=0) - images.astype(int)
+        ).mean()
+        for s in (1, 5)
+    ]
+    assert 0 < errors[0] < errors[1] < 40
+
+
+def test_saturate_leaves_hue_and_value(make_images):
+    colour = np.full((1, 32, 32, 3), (200, 150, 100), np.uint8)
+    weaker = corrupt(colour, "saturate", 2, seed=0)[0, 0, 0]
+    np.testing.assert_allclose(weaker, [200, 195, 190], atol=1)
+    stronger = corrupt(colour, "saturate", 3, seed=0)[0, 0, 0]
+    np.testing.assert_allclose(stronger, [200, 100, 0], atol=1)
+
+
+def test_saturate_turns_grey_reddish_as_published():
+    grey = np.full((1, 32, 32, 3), 100, np.uint8)
+    np.testing.assert_allclose(
+        corrupt(grey, "saturate", 5, seed=0)[0, 0, 0], [100, 80, 80], atol=1
+    )
