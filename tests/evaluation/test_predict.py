@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -209,3 +212,49 @@ def test_images_are_checked():
         CleanImages(IMAGES, LABELS[:3])
     with pytest.raises(ValueError, match="max_images=0"):
         CleanImages(IMAGES, LABELS, max_images=0)
+
+
+REPLICAS = """
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from v1keras.evaluation import CLEAN, CleanImages, open_cache, predict_cells
+from v1keras.layers import NeuronalNoise
+
+def make(noise):
+    inputs = keras.Input((32, 32, 3))
+    x = NeuronalNoise(1.0)(inputs) if noise else inputs
+    x = keras.layers.AveragePooling2D(16)(x)
+    return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    models = {"plain": make(False), "noisy": make(True)}
+images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+clean = CleanImages(images, np.zeros(7, int))
+cache = open_cache(sys.argv[1], models, clean, noise_samples=2)
+predict_cells(cache, models, clean, [CLEAN], batch_size=7, progress=False)
+logits = cache.read(CLEAN).logits
+expected = models["plain"](images.astype("float32"))
+np.testing.assert_allclose(logits["plain"][0], expected, rtol=1e-4, atol=1e-3)
+assert logits["noisy"].shape == (2, 7, 4)
+assert not np.allclose(logits["noisy"][0], logits["noisy"][1])
+"""
+
+
+@pytest.mark.slow
+def test_replicas_share_a_batch_that_they_do_not_divide(tmp_path):
+    # In a process of its own: logical devices must exist before TensorFlow is used.
+    result = subprocess.run(
+        [sys.executable, "-c", REPLICAS, tmp_path / "logits"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]

@@ -18,9 +18,11 @@ from v1keras.files import atomic_write
 # A chart's unit is a CSS pixel: fonts keep their size on a phone's width.
 _PIXEL = 1 / 72
 _FONT = 11
-# A bar's panel: its width, and what a number beside a bar needs.
-_BARS = 248
-_NUMBER = 50
+# A panel of bars: its width, that of the names, of the bars, and of a number beside a
+# bar; and the height of a row.
+_PANEL, _NAMES, _BARS, _NUMBER, _ROW = 360, 108, 244, 50, 21
+# Longer names would leave their margin; the summary table has them in full.
+_LONGEST_NAME = 17
 # A mean over fewer predictions than this says nothing about calibration.
 LEAST_PER_BIN = 10
 _STYLE = {
@@ -53,8 +55,9 @@ def gain_bars(
     palette = palette or page_palette(table)
     models = bar_order(table)
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(360, 34 + 21 * len(models))
-        _draw_bars(_axes(figure, 104, 8, 8, 26), table, models, group, palette)
+        figure = _figure(_PANEL, 34 + _ROW * len(models))
+        axes = _axes(figure, _NAMES, _PANEL - _NAMES - _BARS, 8, 26)
+        _draw_bars(axes, table, models, group, palette)
         return _svg(figure, palette, f"Gain per model, {group}")
 
 
@@ -69,20 +72,15 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
     groups = table.summary_groups[1:] or ("clean",)
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
-    height = 60 + 21 * len(models)
+    bars = _ROW * len(models)
+    width, height = _PANEL * columns, (bars + 60) * rows + 30
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(360 * columns, height * rows + 30)
+        figure = _figure(width, height)
         for i, group in enumerate(groups):
             row, column = divmod(i, columns)
-            total_w, total_h = 360 * columns, height * rows + 30
-            axes = figure.add_axes(
-                (
-                    (360 * column + 104) / total_w,
-                    1 - (30 + height * row + 26 + 21 * len(models)) / total_h,
-                    _BARS / total_w,
-                    21 * len(models) / total_h,
-                )
-            )
+            left, top = _PANEL * column + _NAMES, 56 + (bars + 60) * row
+            margins = (left, width - left - _BARS, top, height - top - bars)
+            axes = _axes(figure, *margins)
             _draw_bars(axes, table, models, group, palette)
             axes.set_title(
                 group, loc="left", color=palette.ink, fontsize=12, fontweight="bold"
@@ -92,9 +90,7 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
             if table.baseline
             else "Accuracy, with 95 % intervals"
         )
-        figure.text(
-            0.01, 1 - 14 / (height * rows + 30), what, color=palette.ink, va="center"
-        )
+        figure.text(0.01, 1 - 14 / height, what, color=palette.ink, va="center")
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=144, facecolor=palette.surface)
 
@@ -124,7 +120,7 @@ def severity_curves(table: RobustnessTable, group: str) -> str:
     top = 100 * np.nanmax(list(curves.values()))
     with matplotlib.rc_context(_STYLE):
         figure = _figure(360, 270)
-        axes = _axes(figure, 30, 96, 10, 34)
+        axes = _axes(figure, 30, 106, 10, 34)
         for model, curve in curves.items():
             strong = table.roles[model] != "member"
             axes.plot(
@@ -223,7 +219,7 @@ def _draw_bars(
         value, lower, upper = getattr(table.groups[model, group], attribute)
         strong = table.roles[model] in ("ensemble", "student")
         axes.annotate(
-            model,
+            _short(model),
             (0, y),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-6, 0),
@@ -241,9 +237,8 @@ def _draw_bars(
             axes.plot([lower, upper], [y, y], color=colour, linewidth=width, zorder=4)
         # The label stands beyond the whisker, away from the zero line.
         right = value >= 0
-        text = f"{100 * value:+.0f} %" if table.baseline else f"{100 * value:.1f} %"
         axes.annotate(
-            text.replace("-", "\N{MINUS SIGN}"),
+            _signed(value) if table.baseline else f"{100 * value:.1f} %",
             (max(upper, 0) if right else min(lower, 0), y),
             xytext=(5 if right else -5, 0),
             textcoords="offset points",
@@ -260,12 +255,7 @@ def _draw_bars(
     axes.spines["bottom"].set_visible(False)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
-    sign = "+" if table.baseline else ""
-    axes.xaxis.set_major_formatter(
-        lambda value, _: (
-            f"{100 * value:{sign}.0f} %" if value else (table.baseline or "0")
-        )
-    )
+    axes.xaxis.set_major_formatter(lambda value, _: _tick(value, table.baseline))
     axes.grid(axis="x", color=palette.grid, linewidth=0.8)
 
 
@@ -334,7 +324,7 @@ def _label_ends(
         )
         strong = table.roles[model] in ("ensemble", "student")
         axes.annotate(
-            model,
+            _short(model),
             (x, y),
             xytext=(13, 0),
             textcoords="offset points",
@@ -344,6 +334,25 @@ def _label_ends(
             fontweight="bold" if strong else "normal",
             annotation_clip=False,
         )
+
+
+def _signed(gain: float) -> str:
+    """A gain in %, with a minus sign as wide as the plus sign."""
+    percent = round(100 * gain)
+    return f"{percent:+d} %".replace("-", "\N{MINUS SIGN}") if percent else "0 %"
+
+
+def _tick(value: float, baseline: str | None) -> str:
+    if baseline is None:
+        return f"{100 * value:.0f} %"
+    return _signed(value) if value else _short(baseline)
+
+
+def _short(name: str) -> str:
+    """The end of a long name: where the names of runs differ."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return "…" + name[1 - _LONGEST_NAME :]
 
 
 def _spread(
