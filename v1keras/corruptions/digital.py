@@ -22,7 +22,7 @@ def contrast(images: np.ndarray, factor: float, generators: Generators) -> np.nd
     corrupted = np.empty_like(images)
     levels = np.arange(256)[:, np.newaxis] / 255
     for image, result in zip(images, corrupted, strict=True):
-        means = image.mean(axis=(0, 1)) / 255
+        means = np.array(cv2.mean(image)[:3]) / 255
         table = np.clip((levels - means) * factor + means, 0, 1) * 255
         cv2.LUT(image, table.astype(np.uint8)[np.newaxis], dst=result)
     return corrupted
@@ -136,30 +136,39 @@ def pixelate(images: np.ndarray, factor: float, generators: Generators) -> np.nd
 
 def _box_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes a uint8 image columns first, rounded after each of the two passes."""
-    across = _box_matrix(image.shape[1], width)
-    down = _box_matrix(image.shape[0], height)
-    image = across @ image.astype(np.float32)
-    image = np.floor(image + 0.5, out=image).reshape(image.shape[0], -1)
-    image = (down @ image).reshape(height, width, -1)
-    return np.floor(image + 0.5, out=image).astype(np.uint8)
+    image = _box_resize_rows(image.transpose(1, 0, 2), width)
+    return _box_resize_rows(image.transpose(1, 0, 2), height)
+
+
+def _box_resize_rows(image: np.ndarray, size: int) -> np.ndarray:
+    first, count = _boxes(image.shape[0], size)
+    if size >= image.shape[0]:
+        # Enlarging with a box is a choice of the nearest sample.
+        return image[first]
+    sums = image[first].astype(np.float32)
+    for number in range(1, count.max()):
+        larger = np.flatnonzero(count > number)
+        sums[larger] += image[first[larger] + number]
+    sums *= (1 / count).astype(np.float32)[:, np.newaxis, np.newaxis]
+    sums += 0.5
+    return sums.astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=64)
-def _box_matrix(size: int, new_size: int) -> np.ndarray:
+def _boxes(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Box filter in Pillow's definition: whole samples, none of them in part.
 
     An output sample is the plain mean of the input samples whose centres lie in its
     box, which is never narrower than one sample.
+
+    Returns:
+        The first input sample of each output sample, and how many there are.
     """
     scale = size / new_size
-    support = max(scale, 1) / 2
     centres = (np.arange(new_size) + 0.5)[:, np.newaxis] * scale
-    first = np.maximum((centres - support + 0.5).astype(int), 0)
-    last = np.minimum((centres + support + 0.5).astype(int), size)
-    samples = np.arange(size)
-    offset = (samples - centres + 0.5) / max(scale, 1)
-    inside = (samples >= first) & (samples < last) & (offset > -0.5) & (offset <= 0.5)
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
+    offset = (np.arange(size) - centres + 0.5) / max(scale, 1)
+    inside = (offset > -0.5) & (offset <= 0.5)
+    return inside.argmax(axis=1), inside.sum(axis=1)
 
 
 def jpeg_compression(
