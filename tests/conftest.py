@@ -15,6 +15,15 @@ _BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 _REAL_DATA = ("tiny-imagenet-50", "tiny-imagenet-50-c")
 
 
+def pytest_configure(config):
+    """Gives TensorFlow two logical CPU devices, for the tests of two replicas."""
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    halves = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+    tf.config.set_logical_device_configuration(cpu, halves)
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The folder of the golden values, `*.npz`.

@@ -1,8 +1,11 @@
 """V1 front-ends, ensembles and distillation for robust CNNs in Keras 3."""
 
-from v1keras import layers, models, v1
-from v1keras.layers import set_noise
-from v1keras.v1 import Variant
+from v1keras.quiet import quiet_tensorflow
+
+with quiet_tensorflow():
+    from v1keras import layers, models, v1
+    from v1keras.layers import set_noise
+    from v1keras.v1 import Variant
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,6 @@ their own: several command-line modules can be imported into one process.
 """
 
 import dataclasses
-import os
 import sys
 import textwrap
 import traceback
@@ -18,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
+
+from v1keras.quiet import quiet_tensorflow
 
 _REQUIRED = "required"
 
@@ -90,8 +91,11 @@ def run(
         config = _resolve(config_class, values)
     except (flags.Error, ValueError) as error:
         return _fail(prog, error, hint=f"See python -m {prog} --help.")
-    # TensorFlow reads this once, at its import, which is why it stands before main.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_tensorflow():
+        # Where there is no GPU, TensorFlow complains about that once: here.
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
     try:
         main(config)
     except (ValueError, OSError) as error:

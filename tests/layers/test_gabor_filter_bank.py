@@ -1,0 +1,55 @@
+import keras
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from v1keras.layers import GaborFilterBank
+from v1keras.v1 import gabor_kernels, sample_gabors
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(20, 20), (17, 22)])
+def test_cross_correlation_with_explicit_padding(stride, size):
+    gabors = sample_gabors(5, seed=1)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *size, 3)).astype("float32")
+    bank = GaborFilterBank(gabors, image_size=20, kernel_size=7, stride=stride)
+    responses = np.asarray(bank(images))
+    kernels, _ = gabor_kernels(gabors, image_size=20, visual_degrees=2.0, kernel_size=7)
+    for n in range(5):
+        image = images[1, :, :, gabors.channel_q0[n]]
+        expected = correlate2d(np.pad(image, 3), kernels[n], mode="valid")
+        expected = expected[::stride, ::stride]
+        np.testing.assert_allclose(responses[1, :, :, n], expected, atol=1e-5)
+    assert responses.shape == bank.compute_output_shape(images.shape)
+    assert responses.shape[1] == (size[0] - 1) // stride + 1
+
+
+def test_gain_scales_each_filter():
+    gabors = sample_gabors(4, seed=1)
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype("float32")
+    settings = {"kernel_size": 5, "image_size": 16}
+    plain = np.asarray(GaborFilterBank(gabors, **settings)(images))
+    gain = [1.0, 2.0, -3.0, 0.5]
+    scaled = np.asarray(GaborFilterBank(gabors, gain=gain, **settings)(images))
+    np.testing.assert_allclose(scaled, plain * gain, atol=1e-5)
+
+
+def test_kernels_are_saved_and_not_trained(tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    bank = GaborFilterBank(sample_gabors(6, seed=2), kernel_size=5)
+    model = keras.Model(inputs, bank(inputs))
+    assert model.trainable_weights == [] and model.count_params() == 6 * 25
+    model.save(tmp_path / "bank.keras")
+    loaded = keras.models.load_model(tmp_path / "bank.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_refusals():
+    gabors = sample_gabors(2)
+    with pytest.raises(ValueError, match="stride=0"):
+        GaborFilterBank(gabors, stride=0)
+    with pytest.raises(ValueError, match=r"\(batch, height, width, 3\)"):
+        GaborFilterBank(gabors).build((None, 16, 16, 1))
+    with pytest.raises(ValueError, match="`image_size` must be given"):
+        GaborFilterBank(gabors).build((None, None, None, 3))

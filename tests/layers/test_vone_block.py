@@ -1,0 +1,138 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import v1keras
+from v1keras.layers import VOneBlock
+from v1keras.v1 import V1_VARIANTS, VARIANTS, GaborParameters
+
+GOLDEN = ("tiny", "only_simple", "only_complex", "imagenet_small")
+
+
+def golden_block(golden, **settings):
+    names = ("sf", "theta", "phase", "nx", "ny", "channel_q0", "channel_q1")
+    return VOneBlock(
+        gabors=GaborParameters(**{name: golden[name] for name in names}),
+        simple_channels=int(golden["simple_channels"]),
+        complex_channels=int(golden["complex_channels"]),
+        image_size=int(golden["image_size"]),
+        visual_degrees=float(golden["visual_degrees"]),
+        kernel_size=int(golden["kernel_size"]),
+        stride=int(golden["stride"]),
+        k_exc=float(golden["k_exc"]),
+        noise="off",
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_published_responses(golden_dir, case):
+    golden = np.load(golden_dir / f"vone_block_{case}.npz")
+    responses = golden_block(golden)(golden["images"])
+    np.testing.assert_allclose(responses, golden["responses"], atol=1e-4)
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_color_order_is_a_permutation_by_color(golden_dir, case):
+    golden = np.load(golden_dir / f"vone_block_{case}.npz")
+    responses = golden_block(golden, channel_order="color")(golden["images"])
+    simple = int(golden["simple_channels"])
+    colors = golden["channel_q0"]
+    order = [
+        *np.argsort(colors[:simple], kind="stable"),
+        *(simple + np.argsort(colors[simple:], kind="stable")),
+    ]
+    np.testing.assert_allclose(responses, golden["responses"][..., order], atol=1e-4)
+
+
+def test_default_colours_are_shared_by_the_pair():
+    # A grating on one colour excites the complex cells of that colour only.
+    block = VOneBlock(noise="off", image_size=64)
+    images = np.zeros((1, 64, 64, 3), "float32")
+    images[..., 1] = np.random.default_rng(0).uniform(-1, 1, (64, 64))
+    responses = np.asarray(block(images))[0].max(axis=(0, 1))
+    is_green = VARIANTS["standard"].sample().channel_q0 == 1
+    assert np.all(responses[256:][is_green[256:]] > 0.01)
+    assert np.all(responses[256:][~is_green[256:]] < 1e-4)
+
+
+def test_any_size_known_only_at_call_time():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, VOneBlock(image_size=64, noise="off")(inputs))
+    assert model.output_shape == (None, None, None, 512)
+    for height, width in ((64, 64), (33, 48)):
+        images = np.zeros((2, height, width, 3), "float32")
+        expected = (2, (height - 1) // 2 + 1, (width - 1) // 2 + 1, 512)
+        assert model(images).shape == expected
+    with pytest.raises(ValueError, match="`image_size` must be given"):
+        VOneBlock()(inputs)
+
+
+@pytest.mark.parametrize("name", V1_VARIANTS)
+def test_gradients_are_finite(name):
+    block = VOneBlock(name, simple_channels=None, image_size=64, stride=8)
+    # Zeros are where the square root has no derivative.
+    for images in (
+        tf.zeros((1, 32, 32, 3)),
+        tf.random.stateless_normal((1, 32, 32, 3), (0, 1)),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(block(images))
+        gradient = tape.gradient(total, images).numpy()
+        assert np.all(np.isfinite(gradient))
+    assert np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision(policy):
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+    settings = {"image_size": 64, "noise": "off", "stride": 4}
+    full = np.asarray(VOneBlock(**settings)(images))
+    block = VOneBlock(dtype=policy, **settings)
+    half = tf.cast(block(images), "float32").numpy()
+    assert block.compute_dtype == policy.removeprefix("mixed_")
+    assert np.abs(half - full).max() < 0.02 * full.max()
+    with tf.GradientTape() as tape:
+        zeros = tf.zeros((1, 32, 32, 3))
+        tape.watch(zeros)
+        total = tf.reduce_sum(block(zeros))
+    assert np.all(np.isfinite(tape.gradient(total, zeros)))
+
+
+def test_round_trip_of_a_custom_variant(tmp_path):
+    own = dataclasses.replace(
+        VARIANTS["sf_low"], name="own", simple_channels=5, complex_channels=7
+    )
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, VOneBlock(own, kernel_size=9, noise="fixed")(inputs))
+    model.save(tmp_path / "own.keras")
+    loaded = keras.models.load_model(tmp_path / "own.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(images), model(images))
+    assert loaded.layers[-1].variant == own
+    assert loaded.trainable_weights == []
+
+
+def test_explicit_gabors_round_trip(golden_dir, tmp_path):
+    golden = np.load(golden_dir / "vone_block_only_complex.npz")
+    inputs = keras.Input((64, 64, 3))
+    model = keras.Model(inputs, golden_block(golden)(inputs))
+    model.save(tmp_path / "golden.keras")
+    loaded = keras.models.load_model(tmp_path / "golden.keras")
+    np.testing.assert_allclose(
+        loaded.predict(golden["images"], verbose=0), golden["responses"], atol=1e-4
+    )
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="variant='base'"):
+        VOneBlock("base")
+    with pytest.raises(ValueError, match="channel_order='random'"):
+        VOneBlock(channel_order="random")
+    with pytest.raises(ValueError, match="512 parameters, simple_channels=1"):
+        VOneBlock(gabors=VARIANTS["standard"].sample(), simple_channels=1)
+    assert v1keras.layers.VOneBlock is VOneBlock

@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+
+import v1keras
+from v1keras.models import build_classifier, setting_for
+from v1keras.v1 import V1_VARIANTS, VARIANTS, Variant
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype("float32")
+
+
+def small(variant="standard", arch="resnet18", **settings):
+    return build_classifier(
+        arch, variant, **{"num_classes": 7, "width": 8, "stride": 4, **settings}
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_round_trip(variant, tmp_path):
+    model = small(variant)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        v1keras.set_noise(each, "fixed", seed=0)
+    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
+    assert model(IMAGES).dtype == "float32" and model.output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_are_finite_and_reach_every_weight(variant):
+    import tensorflow as tf
+
+    model = small(variant)
+    with tf.GradientTape() as tape:
+        logits = model(IMAGES, training=True)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1, 2, 3], logits)
+    for gradient in tape.gradient(loss, model.trainable_variables):
+        assert np.all(np.isfinite(gradient))
+        assert np.any(gradient != 0)
+
+
+def test_resnet50_has_the_published_number_of_weights():
+    # torchvision's ResNet50 has 25,557,032 trainable weights with 1000 classes.
+    plain = build_classifier(
+        "resnet50", "base", num_classes=1000, input_shape=(224, 224, 3)
+    )
+    assert sum(np.prod(w.shape) for w in plain.trainable_weights) == 25_557_032
+    # VOneResNet50: 512 x 64 of the bottleneck instead of the stem and its norm.
+    model = build_classifier("resnet50", num_classes=1000, input_shape=(224, 224, 3))
+    expected = 25_557_032 - (7 * 7 * 3 * 64 + 2 * 64) + 512 * 64
+    assert sum(np.prod(w.shape) for w in model.trainable_weights) == expected
+
+
+def test_resnet18_has_the_published_number_of_weights():
+    model = build_classifier(
+        "resnet18", "base", num_classes=1000, input_shape=(224, 224, 3)
+    )
+    assert sum(np.prod(w.shape) for w in model.trainable_weights) == 11_689_512
+
+
+def test_stride_of_the_bottleneck_block_sits_in_the_3x3_convolution():
+    model = small(arch="resnet50")
+    assert model.get_layer("layer2_0_conv1").strides == (1, 1)
+    assert model.get_layer("layer2_0_conv2").strides == (2, 2)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(2, 64), (4, 64), (4, 65), (8, 64)])
+def test_base_and_v1_give_the_back_end_maps_of_one_size(stride, size):
+    shapes = [
+        small(v, stride=stride, input_shape=(size, size, 3))
+        .get_layer("layer1_0_conv1")
+        .output.shape
+        for v in ("base", "standard")
+    ]
+    assert shapes[0] == shapes[1]
+    assert shapes[0][1] == (size - 1) // stride + 1
+
+
+def test_settings_of_the_papers():
+    tiny, imagenet = setting_for(64), setting_for(224)
+    assert (tiny.visual_degrees, tiny.stride, tiny.k_exc) == (2.0, 2, 23.5)
+    assert (imagenet.visual_degrees, imagenet.stride, imagenet.k_exc) == (8.0, 4, 25.0)
+    assert (imagenet.noise_scale, imagenet.noise_level) == (0.35, 0.07)
+    block = small(input_shape=(224, 224, 3), stride=None).get_layer("vone_block")
+    assert (block.stride, block.variant.sf_max, block.k_exc) == (4, 9.0, 25.0)
+    own = Variant(name="own", sf_max=11.3)
+    block = small(own, input_shape=(224, 224, 3)).get_layer("vone_block")
+    assert block.variant == own
+
+
+def test_seed_decides_the_initial_weights():
+    first, same, other = (small(seed=seed).get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    # No two layers may begin with the same draws.
+    model = small(width=8)
+    kernels = [
+        model.get_layer(f"layer1_{block}_conv{index}").get_weights()[0]
+        for block in (0, 1)
+        for index in (1, 2)
+    ]
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_he_initialisation_by_fan_out():
+    kernel = small(width=64).get_layer("layer3_1_conv2").get_weights()[0]
+    assert np.isclose(kernel.std(), np.sqrt(2 / (9 * 256)), rtol=0.01)
+
+
+@pytest.mark.parametrize("variant", V1_VARIANTS)
+def test_models_are_stochastic_unless_noise_is_off(variant):
+    model = small(variant)
+    differs = not np.array_equal(model(IMAGES), model(IMAGES))
+    assert differs == (variant != "no_noise")
+    v1keras.set_noise(model, "off")
+    np.testing.assert_array_equal(model(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"arch": "vgg"}, "resnet18, resnet50"),
+        ({"variant": "v5"}, "base, standard"),
+        ({"num_classes": 0}, "num_classes=0"),
+        ({"width": -8}, "width=-8"),
+        ({"stride": 0}, "`stride` must be at least 1"),
+        ({"variant": "base", "stride": 3}, "must be even"),
+        ({"input_shape": (64, 64, 1)}, "input_shape="),
+    ],
+)
+def test_refusals(settings, message):
+    with pytest.raises(ValueError, match=message):
+        small(**settings)

@@ -1,0 +1,64 @@
+import keras
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp, softmax
+
+import v1keras
+from v1keras.layers import noise_layers
+from v1keras.models import MeanLogits, build_classifier, build_ensemble
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+
+
+def member(variant, seed=0, **settings):
+    settings = {"num_classes": 5, "input_shape": (32, 32, 3), "width": 8, **settings}
+    return build_classifier("resnet18", variant, stride=4, seed=seed, **settings)
+
+
+def test_averages_logits_and_gives_mean_probabilities():
+    members = [member("sf_low"), member("no_noise"), member("base")]
+    both = build_ensemble(members, probabilities=True)
+    v1keras.set_noise(both, "off")
+    logits = np.stack([each(IMAGES) for each in members])
+    outputs = both(IMAGES)
+    np.testing.assert_allclose(outputs["logits"], logits.mean(axis=0), atol=1e-5)
+    expected = softmax(logits, axis=-1).mean(axis=0)
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+
+
+def test_probability_averaging_gives_usable_logits():
+    logits = np.random.default_rng(1).normal(0, 30, (3, 6, 5))
+    outputs = np.asarray(MeanLogits("probabilities")(list(logits)))
+    expected = logsumexp(log_softmax(logits, axis=-1), axis=0) - np.log(3)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(outputs).sum(axis=-1), 1.0, rtol=1e-5)
+
+
+def test_saves_and_loads_as_one_file_with_equal_names(tmp_path):
+    members = [member("standard", seed) for seed in (0, 1, 2)]
+    assert len({each.name for each in members}) == 1
+    ensemble = build_ensemble(members)
+    ensemble.save(tmp_path / "ensemble.keras")
+    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
+    for each in (ensemble, loaded):
+        v1keras.set_noise(each, "fixed", seed=0)
+    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-6)
+
+
+def test_members_keep_their_own_noise():
+    ensemble = build_ensemble([member("standard"), member("standard")])
+    layers = noise_layers(ensemble)
+    assert len(layers) == 2
+    first, second = (np.ravel(layer(np.ones((4, 8, 8, 8)))) for layer in layers)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="at least one"):
+        build_ensemble([])
+    with pytest.raises(ValueError, match="average='sum'"):
+        build_ensemble([member("base")], average="sum")
+    with pytest.raises(ValueError, match="base_resnet18 with .*sf_low_resnet18 with"):
+        build_ensemble([member("base"), member("sf_low", num_classes=6)])
+    with pytest.raises(ValueError, match="input shape"):
+        build_ensemble([member("base"), member("base", input_shape=(64, 64, 3))])

@@ -1,0 +1,91 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from v1keras.v1 import GaborParameters, sample_gabors
+
+CASES = {
+    "full_seed0_512": (512, {}),
+    "sf_low_seed0_512": (512, {"sf_max": 2.0}),
+    "sf_mid_seed0_512": (512, {"sf_min": 2.0, "sf_max": 5.6}),
+    "sf_high_seed0_512": (512, {"sf_min": 5.6}),
+    "imagenet_seed0_512": (512, {"sf_max": 9.0}),
+    "full_seed7_96": (96, {"seed": 7}),
+    "uniform_seed0_64": (64, {"sf_max": 8.1, "distribution": "uniform"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_published_parameters(golden_dir, case):
+    golden = np.load(golden_dir / "gabor_parameters.npz")
+    n, settings = CASES[case]
+    parameters = sample_gabors(n, **settings)
+    for name in ("sf", "theta", "phase", "nx", "ny"):
+        np.testing.assert_allclose(
+            getattr(parameters, name), golden[f"{case}/{name}"], rtol=1e-9
+        )
+
+
+def test_colors_are_their_own_stream():
+    # The other draws must not depend on them, and all three colours occur.
+    parameters = sample_gabors(600, seed=3)
+    counts = np.bincount(parameters.channel_q0, minlength=3)
+    # Binomial(600, 1/3): mean 200, standard deviation 11.5.
+    assert np.all(np.abs(counts - 200) < 50)
+    np.testing.assert_array_equal(parameters.channel_q0, parameters.channel_q1)
+    assert not np.array_equal(
+        parameters.channel_q0, sample_gabors(600, seed=4).channel_q0
+    )
+
+
+def test_seed_zero_is_a_seed():
+    assert sample_gabors(8, seed=0) == sample_gabors(8, seed=0)
+    assert sample_gabors(8, seed=0) != sample_gabors(8, seed=1)
+
+
+def test_distributions_are_the_measured_ones():
+    parameters = sample_gabors(20000, seed=5)
+    # De Valois 1982: 66 of 246 cells in the bin of -22.5 to 22.5 degrees.
+    near_vertical = (parameters.theta < 22.5) | (parameters.theta > 157.5)
+    assert abs(near_vertical.mean() - 66 / 246) < 0.015
+    # 147 weights in all; 4 + 4 + 8 + 25 lie below 2 cycles per degree.
+    assert abs((parameters.sf < 2.0).mean() - 41 / 147) < 0.015
+    # Ringach's table has no field wider than 10^-0.04 cycles along the carrier.
+    assert parameters.nx.max() <= 10 ** (-1 + 1.2 * 4 / 5) + 1e-12
+    correlation = np.corrcoef(np.log(parameters.sf), np.log(parameters.nx))[0, 1]
+    assert 0.6 < correlation < 0.8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": 0}, "n=0"),
+        ({"n": 4, "sf_corr": 1.5}, "sf_corr=1.5"),
+        ({"n": 4, "sf_min": 2.1, "sf_max": 2.7}, "sf_min=2.1, sf_max=2.7"),
+        ({"n": 4, "sf_min": 12.0}, "at least one bin"),
+        ({"n": 4, "distribution": "normal"}, "v1, uniform"),
+    ],
+)
+def test_refusals(settings, message):
+    with pytest.raises(ValueError, match=message):
+        sample_gabors(**settings)
+
+
+def test_parameters_are_checked_and_frozen():
+    parameters = sample_gabors(4)
+    with pytest.raises(ValueError, match="must be positive"):
+        dataclasses.replace(parameters, sf=-parameters.sf)
+    with pytest.raises(ValueError, match="0, 1 or 2"):
+        dataclasses.replace(parameters, channel_q1=np.full(4, 3))
+    with pytest.raises(ValueError, match="equal length"):
+        dataclasses.replace(parameters, nx=np.ones(3))
+    with pytest.raises(ValueError, match="finite"):
+        dataclasses.replace(parameters, theta=np.full(4, np.nan))
+    with pytest.raises(ValueError, match="read-only"):
+        parameters.sf[0] = 1.0
+
+
+def test_lists_round_trip():
+    parameters = sample_gabors(4, seed=2)
+    assert GaborParameters(**parameters.to_dict()) == parameters
