@@ -26,18 +26,21 @@ def _export(config: ExportConfig) -> None:
 def report(result: ExportResult) -> str:
     """A table of what was exported and how it compares with the Keras model."""
     lines = [
-        f"{result.path}",
-        f"{'':16}{'images':>7}{'logits':>10}{'prob.':>10}{'top 1':>8}{'ms/image':>10}",
+        str(result.path),
+        f"{'':16}{'images':>7}{'logits':>9}{'prob.':>9}{'top 1':>8}{'ms/image':>10}",
     ]
     lines += [
-        f"{item.source:16}{item.images:7}{item.logits:10.1e}{item.probability:10.1e}"
+        f"{item.source:16}{item.images:7}{item.logits:9.1e}{item.probability:9.1e}"
         f"{item.top1:8.1%}{result.milliseconds[item.source]:10.1f}"
         for item in result.agreements
     ]
+    accuracies = ", ".join(
+        f"{source} {value:.1%}" for source, value in result.accuracy.items()
+    )
     sizes = ", ".join(
         f"{name} {size / 1e6:.2f} MB" for name, size in result.bytes.items()
     )
-    return "\n".join([*lines, sizes])
+    return "\n".join([*lines, f"accuracy: {accuracies}", f"size: {sizes}"])
 
 
 if __name__ == "__main__":

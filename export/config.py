@@ -43,6 +43,17 @@ class ExportConfig:
     calibration_images: int = option(
         256, "How many training images `--quantize=int8` takes its ranges from."
     )
+    min_accuracy: float | None = option(
+        None, "Accuracy on the test images, 0 to 1, below which nothing is exported."
+    )
+    baseline: str | None = option(
+        None,
+        "What is served now: a folder as --out, or one of its versions. A new version "
+        "that is worse on the test images is not exported.",
+    )
+    max_loss: float = option(
+        0.02, "How far the accuracy may lie below that of --baseline."
+    )
     batch_size: int = option(32, "Images in one request of the checks.")
     keep: int | None = option(
         None, "How many versions stay in --out. Default: all of them."
@@ -64,6 +75,12 @@ class ExportConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+        for name in ("min_accuracy", "max_loss"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(
+                    f"{name} must lie between 0 and 1. Received: {name}={value}"
+                )
         if self.quantize != "none" and "tflite" not in self.formats:
             raise ValueError(
                 "quantize is for the format tflite. Received: "
@@ -86,6 +103,8 @@ class ExportResult:
         saved_model: Path or None. The folder of the SavedModel (the same).
         litert: Path or None. The LiteRT file.
         agreements: tuple of `Agreement`. The measured deviations from Keras.
+        accuracy: dict from source (`"keras"`, `"serving_default"`, `"litert"`,
+            `"baseline"`) to the share of right answers on the test images.
         milliseconds: dict from source (a signature or `"litert"`) to the median time
             of a request with one image.
         bytes: dict from format to the size of its files.
@@ -96,5 +115,6 @@ class ExportResult:
     saved_model: Path | None
     litert: Path | None
     agreements: tuple[Agreement, ...]
+    accuracy: dict[str, float]
     milliseconds: dict[str, float]
     bytes: dict[str, int]

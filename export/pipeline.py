@@ -1,6 +1,7 @@
 """The stages in their order: from runs to a new version in a served folder."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from export.config import ExportConfig, ExportResult
 from v1keras.files import write_json
 
 METADATA_FILE = "metadata.json"
+INFRA_BLESSED_FILE = "INFRA_BLESSED"
+BLESSED_FILE = "BLESSED"
 
 
 def export_run(config: ExportConfig) -> ExportResult:
@@ -40,12 +43,12 @@ def export_run(config: ExportConfig) -> ExportResult:
 
     from export import push
     from export.source import open_dataset, open_source, spread
-    from export.validate import keras_logits, replay
+    from export.validate import judge, keras_logits, replay
 
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
     dataset = open_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
-    images = spread(dataset.split("test").images, config.images)
+    images, truth = spread(dataset.split("test"), config.images)
     try:
         with push.staging(config.out) as folder:
             _write(config, source, dataset, folder)
@@ -56,15 +59,19 @@ def export_run(config: ExportConfig) -> ExportResult:
                 is_noisy=config.noise == "stochastic",
             )
             answers = replay(folder, images, batch_size=config.batch_size)
-            agreements = _judge(config, answers, expected, source.labels)
-            result = _result(folder, agreements, answers)
+            agreements = judge(answers, expected, source.labels, config.quantize)
+            _require("the files do not answer like the Keras model", agreements)
+            evaluation = _evaluate(config, source, answers, expected, images, truth)
+            _require("it is not good enough", [evaluation])
+            _bless(folder, agreements, evaluation)
+            result = _result(folder, agreements, evaluation, answers)
             write_json(folder / METADATA_FILE, _metadata(config, source, result))
             path = push.publish(folder, config.out)
     except tf.errors.OpError as error:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
         push.keep(config.out, config.keep)
-    return _result(path, agreements, answers)
+    return _result(path, agreements, evaluation, answers)
 
 
 def _check_replacement(config: ExportConfig) -> None:
@@ -95,35 +102,56 @@ def _write(config: ExportConfig, source: Any, dataset: Any, folder: Path) -> Non
     if "tflite" in config.formats:
         calibration = None
         if config.quantize == "int8":
-            train = dataset.split("train").images
-            calibration = spread(train, config.calibration_images)
+            train = dataset.split("train")
+            calibration, _ = spread(train, config.calibration_images)
         flatbuffer = convert_to_litert(
             source.model, quantize=config.quantize, calibration_images=calibration
         )
         (folder / LITERT_FILE).write_bytes(flatbuffer)
 
 
-def _judge(
-    config: ExportConfig, answers: dict, expected: Any, labels: tuple[str, ...]
-) -> tuple[Agreement, ...]:
-    from export.validate import judge
+def _evaluate(
+    config: ExportConfig,
+    source: Any,
+    answers: dict[str, Any],
+    expected: Any,
+    images: Any,
+    truth: Any,
+) -> Any:
+    from export import evaluate
 
-    agreements = judge(answers, expected, labels, config.quantize)
+    logits = {evaluate.KERAS: expected, **evaluate.exported_logits(answers)}
+    if config.baseline is not None:
+        logits[evaluate.BASELINE] = evaluate.baseline_logits(
+            config.baseline, images, source.labels, batch_size=config.batch_size
+        )
+    thresholds = evaluate.Thresholds(config.min_accuracy, config.max_loss)
+    return evaluate.evaluate(logits, truth, source.labels, thresholds)
+
+
+def _require(failure: str, judgements: Iterable[Any]) -> None:
+    """Ends the export if a judgement has reasons against it."""
     reasons = [
-        f"{agreement.source}: {reason}"
-        for agreement in agreements
-        for reason in agreement.reasons
+        f"{judgement.source}: {reason}" if hasattr(judgement, "source") else reason
+        for judgement in judgements
+        for reason in judgement.reasons
     ]
     if reasons:
         raise ValueError(
-            "nothing was exported, because the files do not answer like the Keras "
-            f"model: {'; '.join(reasons)}"
+            f"nothing was exported, because {failure}: {'; '.join(reasons)}"
         )
-    return agreements
+
+
+def _bless(folder: Path, agreements: Sequence[Agreement], evaluation: Any) -> None:
+    """Writes the markers of TFX's infra validator and evaluator, with the figures."""
+    write_json(
+        folder / INFRA_BLESSED_FILE, [dataclasses.asdict(item) for item in agreements]
+    )
+    write_json(folder / BLESSED_FILE, dataclasses.asdict(evaluation))
 
 
 def _result(
-    path: Path, agreements: tuple[Agreement, ...], answers: dict
+    path: Path, agreements: tuple[Agreement, ...], evaluation: Any, answers: dict
 ) -> ExportResult:
     from export.replay import LITERT_FILE
 
@@ -141,6 +169,7 @@ def _result(
         saved_model=path if has_saved_model else None,
         litert=litert if litert.exists() else None,
         agreements=agreements,
+        accuracy=evaluation.accuracy,
         milliseconds={
             key.split("/")[0]: float(value)
             for key, value in answers.items()
@@ -176,7 +205,7 @@ def _metadata(config: ExportConfig, source: Any, result: ExportResult) -> dict:
         "quantize": config.quantize,
         "noise": {"mode": config.noise, "seed": config.noise_seed},
         "runs": [run.config for run in source.runs],
-        "agreement": [dataclasses.asdict(item) for item in result.agreements],
+        "accuracy": result.accuracy,
         "milliseconds": result.milliseconds,
         "bytes": result.bytes,
         "versions": versions(),

@@ -8,7 +8,7 @@ import numpy as np
 
 import v1keras
 from export.sign import unique_labels
-from v1keras.data import ImageDataset, load_dataset
+from v1keras.data import ImageDataset, Split, load_dataset
 from v1keras.models import build_ensemble
 from v1keras.training import Run, check_same_classes
 
@@ -99,7 +99,16 @@ def open_dataset(
     return dataset
 
 
-def spread(images: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` images, evenly spaced, because classes are often in order."""
-    indices = np.linspace(0, len(images) - 1, min(count, len(images)))
-    return np.asarray(images[np.unique(indices.round().astype(int))])
+def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` images, evenly spaced, because classes are often in order.
+
+    Args:
+        split: `v1keras.data.Split`.
+        count: int.
+
+    Returns:
+        Tuple of a uint8 array (N, S, S, 3) and an int array (N,) of their classes.
+    """
+    indices = np.linspace(0, len(split) - 1, min(count, len(split)))
+    indices = np.unique(indices.round().astype(int))
+    return np.asarray(split.images[indices]), split.labels[indices]

@@ -70,26 +70,24 @@ def replay(
         # The package may lie in a folder that only this process knows.
         package_parent = str(Path(__file__).resolve().parent.parent)
         paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "export.replay",
-                os.fspath(folder),
-                str(images_path),
-                str(answers_path),
-                str(batch_size),
-            ],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-                "TF_CPP_MIN_LOG_LEVEL": "2",
-                "CUDA_VISIBLE_DEVICES": "-1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        arguments = [folder, images_path, answers_path, batch_size]
+        try:
+            process = subprocess.run(
+                [sys.executable, "-m", "export.replay", *map(str, arguments)],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    "TF_CPP_MIN_LOG_LEVEL": "2",
+                    "CUDA_VISIBLE_DEVICES": "-1",
+                },
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(
+                f"the exported files gave no answers within {_TIMEOUT_SECONDS} seconds"
+            ) from error
         if process.returncode != 0:
             lines = process.stderr.strip().splitlines() or ["no message"]
             raise ValueError(

@@ -46,6 +46,8 @@ def test_version_folder_holds_what_servers_look_for(exported):
         "labels.txt",
         "model.tflite",
         "metadata.json",
+        "INFRA_BLESSED",
+        "BLESSED",
     }
     assert [entry.name for entry in exported.path.parent.iterdir()] == [
         str(exported.version)
@@ -130,7 +132,7 @@ def test_two_exports_make_two_versions_and_keep_forgets(runs, tmp_path):
     first = export(runs / "base", out, formats=("tflite",))
     second = export(runs / "base", out, formats=("tflite",))
     assert versions(out) == (first.version, second.version)
-    assert tree(second.path) == ["labels.txt", "metadata.json", "model.tflite"]
+    assert "saved_model.pb" not in tree(second.path)
     third = export(runs / "base", out, keep=1)
     assert versions(out) == (third.version,)
     with pytest.raises(ValueError, match="must hold one too"):
@@ -155,6 +157,22 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
         export(runs / "standard", out)
     assert "litert: logits differ" in str(error.value)
     assert tree(out) == before
+
+
+@pytest.mark.slow
+def test_thresholds_on_accuracy(exported, runs, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"litert: accuracy .* < 100.0%"):
+        export(runs / "standard", out, formats=("tflite",), min_accuracy=1.0)
+    assert not out.exists()
+    baseline = str(exported.path.parent)
+    result = export(
+        runs / "standard", out, formats=("tflite",), baseline=baseline, max_loss=0.0
+    )
+    accuracy = result.accuracy
+    assert accuracy["litert"] == accuracy["baseline"] == accuracy["keras"]
+    blessing = json.loads((result.path / "BLESSED").read_text())
+    assert blessing["accuracy"] == accuracy
 
 
 @pytest.mark.slow
@@ -188,6 +206,7 @@ def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
         (["--run=RUNS/base", "--out=OUT", "--images=0"], "images must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--keep=0"], "keep must be at least 1"),
+        (["--run=RUNS/base", "--out=OUT", "--min_accuracy=60"], "between 0 and 1"),
         (
             ["--run=RUNS/base", "--out=OUT", "--noise=stochastic"],
             "formats=savedmodel only",
