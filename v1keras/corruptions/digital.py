@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
+from scipy import fft
 
 from v1keras.corruptions.blur import gaussian_kernel
 
@@ -79,8 +81,6 @@ def elastic_transform(
     centre = np.float32([width // 2, height // 2])
     reach = min(height, width) // 3
     corners = centre + np.float32([[reach, reach], [reach, -reach], [-reach, -reach]])
-    down = _reflecting_gaussian(height, sigma)
-    across = _reflecting_gaussian(width, sigma).T
     columns = np.arange(width, dtype=np.float32)
     rows = np.arange(height, dtype=np.float32)[:, np.newaxis]
 
@@ -94,7 +94,7 @@ def elastic_transform(
             borderMode=cv2.BORDER_REFLECT_101,
         )
         noise = generator.random((2, height, width), dtype=np.float32) * 2 - 1
-        shift_x, shift_y = down @ noise @ across * np.float32(strength)
+        shift_x, shift_y = _smooth_reflecting(noise, sigma) * np.float32(strength)
         result[...] = cv2.remap(
             bent,
             columns + shift_x,
@@ -105,70 +105,37 @@ def elastic_transform(
     return corrupted
 
 
-@functools.lru_cache(maxsize=16)
-def _reflecting_gaussian(size: int, sigma: float) -> np.ndarray:
-    """Gaussian smoothing of `size` samples with reflecting ends, as a matrix.
+def _smooth_reflecting(fields: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing of float32 fields (n, H, W), reflected at the edges.
 
-    The published standard deviations reach the width of the image, where a matrix
-    product is far cheaper than a convolution.
+    The published standard deviations reach the width of the image. A cosine
+    transform costs the same for all of them, and its edges are these reflections.
     """
+    down = _transfer(fields.shape[1], sigma)[:, np.newaxis]
+    across = _transfer(fields.shape[2], sigma)
+    spectrum = fft.dctn(fields, axes=(1, 2), overwrite_x=True)
+    spectrum *= down * across
+    return fft.idctn(spectrum, axes=(1, 2), overwrite_x=True)
+
+
+@functools.lru_cache(maxsize=32)
+def _transfer(size: int, sigma: float) -> np.ndarray:
+    """What a Gaussian, cut at 3 sigma, makes of each of `size` cosines; float32."""
     kernel = gaussian_kernel(sigma, truncate=3.0)
-    radius = kernel.size // 2
-    source = np.arange(size)[:, np.newaxis] + np.arange(-radius, radius + 1)
-    source = source % (2 * size)
-    source = np.minimum(source, 2 * size - 1 - source)
-    matrix = np.zeros((size, size))
-    rows = np.broadcast_to(np.arange(size)[:, np.newaxis], source.shape)
-    np.add.at(matrix, (rows, source), kernel)
-    return matrix.astype(np.float32)
+    positions = np.arange(kernel.size) - kernel.size // 2
+    phases = np.pi / size * np.outer(np.arange(size), positions)
+    return (np.cos(phases) @ kernel).astype(np.float32)
 
 
 def pixelate(images: np.ndarray, factor: float, generators: Generators) -> np.ndarray:
-    """Shrinks by `factor` and enlarges again, both with a box filter."""
+    """Shrinks by `factor` and enlarges again, both with Pillow's box filter."""
     height, width = images.shape[1:3]
-    small_height, small_width = int(height * factor), int(width * factor)
+    small = (int(width * factor), int(height * factor))
     corrupted = np.empty_like(images)
     for image, result in zip(images, corrupted, strict=True):
-        small = _box_resize(image, small_height, small_width)
-        result[...] = _box_resize(small, height, width)
+        shrunk = Image.fromarray(image).resize(small, Image.Resampling.BOX)
+        result[...] = shrunk.resize((width, height), Image.Resampling.BOX)
     return corrupted
-
-
-def _box_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a uint8 image columns first, rounded after each of the two passes."""
-    image = _box_resize_rows(image.transpose(1, 0, 2), width)
-    return _box_resize_rows(image.transpose(1, 0, 2), height)
-
-
-def _box_resize_rows(image: np.ndarray, size: int) -> np.ndarray:
-    first, count = _boxes(image.shape[0], size)
-    if size >= image.shape[0]:
-        # Enlarging with a box is a choice of the nearest sample.
-        return image[first]
-    sums = image[first].astype(np.float32)
-    for number in range(1, count.max()):
-        larger = np.flatnonzero(count > number)
-        sums[larger] += image[first[larger] + number]
-    sums *= (1 / count).astype(np.float32)[:, np.newaxis, np.newaxis]
-    sums += 0.5
-    return sums.astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=64)
-def _boxes(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Box filter in Pillow's definition: whole samples, none of them in part.
-
-    An output sample is the plain mean of the input samples whose centres lie in its
-    box, which is never narrower than one sample.
-
-    Returns:
-        The first input sample of each output sample, and how many there are.
-    """
-    scale = size / new_size
-    centres = (np.arange(new_size) + 0.5)[:, np.newaxis] * scale
-    offset = (np.arange(size) - centres + 0.5) / max(scale, 1)
-    inside = (offset > -0.5) & (offset <= 0.5)
-    return inside.argmax(axis=1), inside.sum(axis=1)
 
 
 def jpeg_compression(
