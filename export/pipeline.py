@@ -12,6 +12,7 @@ from v1keras.files import write_json
 METADATA_FILE = "metadata.json"
 INFRA_BLESSED_FILE = "INFRA_BLESSED"
 BLESSED_FILE = "BLESSED"
+_WARMUP_IMAGES = 4
 
 
 def export_run(config: ExportConfig) -> ExportResult:
@@ -41,7 +42,7 @@ def export_run(config: ExportConfig) -> ExportResult:
     # Imported here so that wrong flags are answered before TensorFlow has loaded.
     import tensorflow as tf
 
-    from export import push
+    from export import push, warmup
     from export.source import open_dataset, open_source, spread
     from export.validate import judge, keras_logits, replay
 
@@ -52,6 +53,10 @@ def export_run(config: ExportConfig) -> ExportResult:
     try:
         with push.staging(config.out) as folder:
             _write(config, source, dataset, folder)
+            if "savedmodel" in config.formats and warmup.is_available():
+                warmup.write_warmup(
+                    folder, images[:_WARMUP_IMAGES], model_name=Path(config.out).name
+                )
             expected = keras_logits(
                 source.model,
                 images,

@@ -50,10 +50,14 @@ def answer_all(
 def answer_saved_model(
     folder: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
 ) -> dict[str, np.ndarray]:
-    """`answer_all` for a SavedModel, through TensorFlow's session loader."""
+    """`answer_all` for a SavedModel, through TensorFlow's session loader.
+
+    Its warm-up requests are replayed too; one that fails is an error.
+    """
     import tensorflow as tf
 
     from export.samples import INPUT_NAMES, request
+    from export.warmup import WARMUP_FILE, read_warmup
 
     answers = {}
     graph = tf.Graph()
@@ -71,6 +75,17 @@ def answer_saved_model(
                 return session.run(outputs, {feed: inputs})
 
             answers |= _answer(name, call, request(name, chosen), batch_size)
+        if (Path(folder) / WARMUP_FILE).exists():
+            for name, inputs in read_warmup(folder):
+                signature = meta_graph.signature_def[name]
+                outputs = [info.name for info in signature.outputs.values()]
+                session.run(
+                    outputs,
+                    {
+                        signature.inputs[key].name: value
+                        for key, value in inputs.items()
+                    },
+                )
     return answers
 
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from export import push
+from export.rollback import main
 
 
 def make_version(out, content="model"):
@@ -136,3 +137,12 @@ def test_the_lock_is_given_back(tmp_path):
     lock = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(lock)
+
+
+def test_rollback_command(tmp_path, capsys):
+    first, second = (make_version(tmp_path) for _ in range(2))
+    assert main([f"--out={tmp_path}"]) == 0
+    assert f"removed {second.name}, {first.name} is" in capsys.readouterr().out
+    assert main([f"--out={tmp_path}"]) == 2
+    assert "at least two versions" in capsys.readouterr().err
+    assert push.versions(tmp_path) == (int(first.name),)
