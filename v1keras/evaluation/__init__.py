@@ -1,5 +1,6 @@
 """Robustness of models: metrics, cached logits, tables and the report."""
 
+from v1keras.evaluation.agreement import Agreement, compare
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.charts import write_bar_chart
@@ -18,6 +19,7 @@ from v1keras.evaluation.tables import format_table, write_tables
 
 __all__ = [
     "CLEAN",
+    "Agreement",
     "Cell",
     "CellImages",
     "CleanImages",
@@ -28,6 +30,7 @@ __all__ = [
     "Section",
     "StoredImages",
     "build_table",
+    "compare",
     "corrupted_cells",
     "evaluate_models",
     "file_fingerprint",

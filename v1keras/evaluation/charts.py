@@ -156,8 +156,8 @@ def reliability_diagram(table: RobustnessTable, model: str) -> str:
     """
     palette = page_palette(table)
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(230, 200)
-        axes = _axes(figure, 30, 10, 8, 34)
+        figure = _figure(230, 210)
+        axes = _axes(figure, 36, 16, 8, 42)
         axes.plot([0, 1], [0, 1], color=palette.muted, linewidth=0.8, dashes=(2, 2))
         for kind, style in (("clean", "muted"), ("corrupted", "series")):
             bins = table.reliability.get((model, kind))
@@ -190,11 +190,12 @@ def reliability_diagram(table: RobustnessTable, model: str) -> str:
             )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
-        _quiet(axes, palette)
+        # Two of these share a phone's width.
+        _quiet(axes, palette, size=13)
         ticks = (0, 0.5, 1)
         axes.set_xticks(ticks, ["0", "50", "100"])
         axes.set_yticks(ticks, ["0", "50", "100"])
-        axes.set_xlabel("confidence, %", color=palette.muted)
+        axes.set_xlabel("confidence, %", color=palette.muted, fontsize=13)
         return _svg(figure, palette, f"Reliability of {model}")
 
 
@@ -395,11 +396,11 @@ def _axes(figure: Figure, left: float, right: float, top: float, bottom: float) 
     )
 
 
-def _quiet(axes: Axes, palette: Palette) -> None:
+def _quiet(axes: Axes, palette: Palette, size: float = 10) -> None:
     """Axes in the background."""
     axes.set_axisbelow(True)
     axes.patch.set_visible(False)
-    axes.tick_params(length=0, labelcolor=palette.muted, labelsize=10, pad=5)
+    axes.tick_params(length=0, labelcolor=palette.muted, labelsize=size, pad=5)
     for spine in axes.spines.values():
         spine.set_color(palette.muted)
 
