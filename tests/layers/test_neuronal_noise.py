@@ -100,6 +100,18 @@ def test_replicas_draw_differently():
     assert abs(np.corrcoef(np.ravel(first), np.ravel(third))[0, 1]) < 0.1
 
 
+def test_a_loaded_model_goes_on_with_the_noise(tmp_path):
+    inputs = keras.Input((4, 4, 2))
+    model = keras.Model(inputs, NeuronalNoise()(inputs))
+    images = np.ones((2, 4, 4, 2), "float32")
+    first = np.asarray(model(images))
+    model.save(tmp_path / "noise.keras")
+    loaded = keras.models.load_model(tmp_path / "noise.keras")
+    second = np.asarray(model(images))
+    np.testing.assert_array_equal(loaded(images), second)
+    assert not np.allclose(first, second)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="noise_scale=0"):
         NeuronalNoise(noise_scale=0)

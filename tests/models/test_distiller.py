@@ -185,7 +185,7 @@ def test_refusals():
     )
     with pytest.raises(ValueError, match="same shape"):
         Distiller(other, student)
-    with pytest.raises(ValueError, match="alpha=1.5"):
+    with pytest.raises(ValueError, match=r"alpha=1\.5"):
         Distiller(teacher, student, alpha=1.5)
     with pytest.raises(ValueError, match="temperature=0"):
         Distiller(teacher, student, temperature=0)

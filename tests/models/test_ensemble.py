@@ -58,7 +58,7 @@ def test_refusals():
         build_ensemble([])
     with pytest.raises(ValueError, match="average='sum'"):
         build_ensemble([member("base")], average="sum")
-    with pytest.raises(ValueError, match="base_resnet18 with .*sf_low_resnet18 with"):
+    with pytest.raises(ValueError, match=r"base_resnet18 with .*sf_low_resnet18 with"):
         build_ensemble([member("base"), member("sf_low", num_classes=6)])
     with pytest.raises(ValueError, match="input shape"):
         build_ensemble([member("base"), member("base", input_shape=(64, 64, 3))])

@@ -142,6 +142,14 @@ class NeuronalNoise(keras.layers.Layer):
         spikes = ops.relu(responses * self.noise_scale + self.noise_level)
         return ops.sqrt(spikes + _EPSILON) * (self.noise_gain / self.noise_scale)
 
+    def save_own_variables(self, store):
+        # Keras leaves the state of seed generators out of its files; a training that
+        # is resumed would draw its first noise again.
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        self.seed_generator.state.assign(store["seed_state"][:])
+
     def compute_output_shape(self, input_shape):
         return input_shape
 

@@ -57,7 +57,8 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> L2SGD:
     elif config.schedule == "step":
         starts = range(config.step_epochs, config.epochs, config.step_epochs)
         rate = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [start * steps_per_epoch for start in starts],
+            # A boundary is the last step of the rate before it.
+            [start * steps_per_epoch - 1 for start in starts],
             [rate * _STEP_FACTOR**step for step in range(len(starts) + 1)],
         )
     return L2SGD(rate, l2=config.weight_decay, momentum=config.momentum)

@@ -1,0 +1,108 @@
+import dataclasses
+from typing import ClassVar
+
+import pytest
+
+from v1keras import command_line
+from v1keras.command_line import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    PRESETS: ClassVar = {"none": {}, "fast": {"epochs": 1, "names": ("c",)}}
+
+    out: str = option(required=True, help="Folder.")
+    preset: str = option("none", "Preset.", choices=("none", "fast"))
+    epochs: int = option(60, "Epochs.")
+    rate: float | None = option(None, "Rate.")
+    names: tuple[str, ...] = option(("a", "b"), "Names.")
+    fast: bool = option(False, "Fast.")
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise ValueError(f"`epochs` must be at least 1. Received: {self.epochs}")
+
+
+def run(*arguments, main=None):
+    received = []
+    code = command_line.run(
+        main or received.append, Config, arguments, prog="tool", description="Does."
+    )
+    return code, received
+
+
+def test_flags_become_the_configuration():
+    code, received = run("--out=x", "--epochs=3", "--rate=0.5", "--names=c,d", "--fast")
+    assert code == 0
+    assert received == [
+        Config(out="x", epochs=3, rate=0.5, names=("c", "d"), fast=True)
+    ]
+    assert run("--out=x")[1] == [Config(out="x")]
+
+
+def test_presets_give_way_to_flags():
+    expected = Config(out="x", preset="fast", epochs=5, names=("c",))
+    assert run("--out=x", "--preset=fast", "--epochs=5")[1] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--out=x", "--epoch=3"), ("'epoch'", "epochs")),
+        (("--out=x", "--epochs=many"), ("epochs", "many")),
+        (("--out=x", "--preset=slow"), ("preset", "none|fast")),
+        (("--out=x", "--epochs=0"), ("at least 1", "0")),
+        (("--out=x", "stray"), ("all arguments are flags", "stray")),
+        ((), ("--out is required",)),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments, words, capsys):
+    code, received = run(*arguments)
+    captured = capsys.readouterr()
+    assert code == 2 and received == [] and captured.out == ""
+    assert captured.err.count("\n") == 1 and captured.err.startswith("tool: error: ")
+    assert all(word in captured.err for word in words)
+
+
+def test_bad_input_is_one_line_and_other_errors_are_not_hidden(capsys):
+    def missing(config):
+        raise FileNotFoundError("No such\nfolder: x")
+
+    code, _ = run("--out=x", main=missing)
+    assert code == 2
+    assert capsys.readouterr().err == "tool: error: No such folder: x\n"
+
+    def broken(config):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run("--out=x", main=broken)
+
+
+def test_help_names_every_flag(capsys):
+    code, received = run("--help")
+    text = capsys.readouterr().out
+    assert code == 0 and received == []
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name}" in text
+    assert "Default: 60." in text and "Required." in text
+
+
+def test_all_command_lines_in_one_process(capsys):
+    import export.__main__
+    import v1keras.corruptions.__main__
+    import v1keras.distill
+    import v1keras.evaluate
+    import v1keras.study
+    import v1keras.train
+
+    for config_class in (
+        export.__main__.ExportConfig,
+        v1keras.distill.DistillConfig,
+        v1keras.evaluate.EvaluateConfig,
+        v1keras.study.StudyConfig,
+        v1keras.train.TrainConfig,
+    ):
+        arguments = (print, config_class, ["--help"])
+        assert command_line.run(*arguments, prog="tool", description="Does.") == 0
+        assert "--out" in capsys.readouterr().out

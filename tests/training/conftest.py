@@ -1,0 +1,32 @@
+import dataclasses
+
+import pytest
+
+from v1keras.training import TrainConfig
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A training that takes seconds."""
+    return TrainConfig(
+        out=str(tmp_path / "run"),
+        dataset="shapes:96:24",
+        variant="no_noise",
+        arch="resnet18",
+        width=8,
+        image_size=32,
+        visual_degrees=1.0,
+        stride=8,
+        simple_channels=8,
+        complex_channels=8,
+        epochs=3,
+        batch_size=32,
+        validation_fraction=0.25,
+        learning_rate=0.05,
+        patience=1,
+    )
+
+
+@pytest.fixture
+def change():
+    return dataclasses.replace

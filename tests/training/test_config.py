@@ -1,0 +1,49 @@
+import dataclasses
+
+import pytest
+
+from v1keras.training import DistillConfig, TrainConfig
+from v1keras.v1 import VARIANTS
+
+
+def test_the_papers_settings_are_the_defaults():
+    config = TrainConfig(out="x")
+    assert (config.learning_rate, config.momentum, config.weight_decay) == (
+        0.1,
+        0.9,
+        5e-4,
+    )
+    assert (config.schedule, config.patience, config.batch_size) == ("plateau", 5, 128)
+    assert (config.validation_fraction, config.validation_source) == (0.05, "fold")
+    assert config.resolve_variant() == VARIANTS["standard"]
+    assert DistillConfig(out="x", members=("a",)).variant == "no_noise"
+
+
+def test_flags_on_top_of_a_named_variant():
+    variant = TrainConfig(
+        out="x", variant="sf_low", sf_max=4.0, noise_gain=0.0, gabor_seed=0,
+        distribution="uniform",
+    ).resolve_variant()  # fmt: skip
+    assert variant == dataclasses.replace(
+        VARIANTS["sf_low"], name="sf_low_custom", sf_max=4.0, noise_gain=0.0,
+        distribution="uniform",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"image_size": 0}, "image_size=0"),
+        ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"variant": "v5"}, "variant='v5'"),
+        ({"variant": "base", "sf_max": 2.0}, "no V1 front-end to change"),
+        ({"sf_min": 9.0, "sf_max": 9.5}, "at least one bin"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_refusals(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(out="x", **settings)

@@ -1,0 +1,42 @@
+import keras
+import numpy as np
+import pytest
+
+from v1keras.training import L2SGD, TrainConfig
+from v1keras.training.optimizer import make_optimizer
+
+
+def test_decay_is_part_of_the_gradient():
+    weight = keras.Variable([2.0, -1.0])
+    optimizer = L2SGD(0.1, l2=0.5, momentum=0.9)
+    expected, velocity = np.array([2.0, -1.0]), np.zeros(2)
+    for gradient in ([1.0, 0.0], [0.5, 2.0], [0.0, 0.0]):
+        optimizer.apply([keras.ops.array(gradient)], [weight])
+        # torch.optim.SGD: v = m v + (g + l2 w); w -= lr v.
+        velocity = 0.9 * velocity + (np.array(gradient) + 0.5 * expected)
+        expected = expected - 0.1 * velocity
+        np.testing.assert_allclose(weight, expected, rtol=1e-6)
+
+
+def test_round_trip():
+    config = keras.optimizers.serialize(L2SGD(0.2, l2=1e-3, momentum=0.8))
+    restored = keras.optimizers.deserialize(config)
+    assert isinstance(restored, L2SGD)
+    assert (restored.l2, restored.momentum) == (1e-3, 0.8)
+
+
+def rates(schedule, epochs, **settings):
+    config = TrainConfig(out="x", schedule=schedule, epochs=epochs, **settings)
+    optimizer = make_optimizer(config, steps_per_epoch=10)
+    rate = optimizer._learning_rate
+    steps = range(0, epochs * 10, 10)
+    return [float(rate(step)) if callable(rate) else float(rate) for step in steps]
+
+
+def test_schedules():
+    assert rates("constant", 3) == pytest.approx([0.1] * 3)
+    assert rates("step", 5, step_epochs=2)[::2] == pytest.approx([0.1, 0.01, 0.001])
+    cosine = rates("cosine", 5, warmup_epochs=1.0)
+    assert cosine[0] == 0.0 and cosine[1] == pytest.approx(0.1)
+    # Half-way from the end of the warm-up to the end: half the rate.
+    assert cosine[3] == pytest.approx(0.05)
