@@ -133,7 +133,7 @@ def severity_curves(table: RobustnessTable, group: str) -> str:
                 zorder=4 if strong else 3,
             )
         axes.set_xlim(severities[0], severities[-1])
-        axes.set_ylim(0, min(100, top * 1.06))
+        axes.set_ylim(0, min(100, max(top * 1.06, 1)))
         _quiet(axes, palette)
         axes.grid(axis="y", color=palette.grid, linewidth=0.8)
         labels = ["clean" if s == 0 else str(s) for s in severities]

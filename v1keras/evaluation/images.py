@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from v1keras.corruptions import corrupt
 from v1keras.evaluation.cells import CLEAN, Cell
 
 
@@ -108,8 +109,8 @@ class OnlineImages:
         clean: `CleanImages`.
         cells: sequence of `Cell`. The corrupted cells.
         seed: int. Seed of the corruptions. Defaults to `0`.
-        corrupt: callable or None. Has the signature of `v1keras.corruptions.corrupt`,
-            which is the default.
+        corrupt: callable. Has the signature of `v1keras.corruptions.corrupt`, which is
+            the default.
 
     Example:
 
@@ -125,10 +126,8 @@ class OnlineImages:
         cells: Sequence[Cell],
         *,
         seed: int = 0,
-        corrupt: Callable[..., np.ndarray] | None = None,
+        corrupt: Callable[..., np.ndarray] = corrupt,
     ) -> None:
-        if corrupt is None:
-            from v1keras.corruptions import corrupt
         self.cells = (CLEAN, *(cell for cell in cells if cell != CLEAN))
         self.settings = {"clean": clean.settings, "corrupted": f"online, seed {seed}"}
         self.sample_id = clean.sample_id

@@ -21,6 +21,11 @@ from v1keras.evaluation.sections import (
 from v1keras.files import write_text
 
 _FOLDER = Path(__file__).parent
+# Addresses of other files: neither data of the page itself nor places on it.
+_OUTSIDE = re.compile(
+    r"""(?:src|href)\s*=\s*["']?(?!data:|\#)[^"'\s>]"""
+    r"""|url\(\s*["']?(?!data:|\#)|@import"""
+)
 
 
 class Requirement(NamedTuple):
@@ -109,14 +114,11 @@ def write_report(
     if settings:
         parts.append(settings_list(settings))
     page = _page(table, title, parts, missing)
-    outside = re.search(
-        r"""(?:src|href)\s*=\s*["']?(?!data:|#)[^"'\s>]+|url\(\s*["']?(?!data:|#)""",
-        page,
-    )
+    outside = _OUTSIDE.search(page)
     if outside:
         raise ValueError(
             "A report must not refer to anything outside its file. "
-            f"Received: {outside.group()[:80]}"
+            f"Received: {page[outside.start() : outside.start() + 60]}"
         )
     path = Path(out)
     path = path if path.suffix == ".html" else path / "report.html"
