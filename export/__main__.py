@@ -38,7 +38,7 @@ def report(result: ExportResult) -> str:
         f"{source} {value:.1%}" for source, value in result.accuracy.items()
     )
     sizes = ", ".join(
-        f"{name} {size / 1e6:.2f} MB" for name, size in result.bytes.items()
+        f"{name} {size / 1e6:.2f} MB" for name, size in result.sizes.items()
     )
     return "\n".join([*lines, f"accuracy: {accuracies}", f"size: {sizes}"])
 

@@ -107,7 +107,7 @@ class ExportResult:
             `"baseline"`) to the share of right answers on the test images.
         milliseconds: dict from source (a signature or `"litert"`) to the median time
             of a request with one image.
-        bytes: dict from format to the size of its files.
+        sizes: dict from format to the size of its files, in bytes.
     """
 
     path: Path
@@ -117,4 +117,4 @@ class ExportResult:
     agreements: tuple[Agreement, ...]
     accuracy: dict[str, float]
     milliseconds: dict[str, float]
-    bytes: dict[str, int]
+    sizes: dict[str, int]

@@ -1,17 +1,27 @@
 """The stages in their order: from runs to a new version in a served folder."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
+from export import evaluate, push, warmup
 from export.agreement import Agreement
 from export.config import ExportConfig, ExportResult
+from export.convert import convert_to_litert
+from export.metadata import write_metadata
+from export.replay import LITERT_FILE
+from export.sign import LABELS_FILE, write_labels, write_saved_model
+from export.source import Source, open_dataset, open_source, spread
+from export.validate import judge, keras_logits, replay
+from v1keras.data import ImageDataset
 from v1keras.files import write_json
 
-METADATA_FILE = "metadata.json"
 INFRA_BLESSED_FILE = "INFRA_BLESSED"
 BLESSED_FILE = "BLESSED"
+_SAVED_MODEL_FILE = "saved_model.pb"
 _WARMUP_IMAGES = 4
 
 
@@ -29,9 +39,10 @@ def export_run(config: ExportConfig) -> ExportResult:
         An `ExportResult`.
 
     Raises:
-        FileNotFoundError: if a run or a data set is not there.
+        FileNotFoundError: if a run or a baseline is not there.
+        OSError: if the files cannot be written.
         ValueError: if something does not fit together, or the exported files do not
-            answer like the Keras model; the message says where they differ.
+            answer like the Keras model or not well enough; the message says where.
 
     Example:
 
@@ -39,13 +50,6 @@ def export_run(config: ExportConfig) -> ExportResult:
     >>> result.litert.name
     'model.tflite'
     """
-    # Imported here so that wrong flags are answered before TensorFlow has loaded.
-    import tensorflow as tf
-
-    from export import push, warmup
-    from export.source import open_dataset, open_source, spread
-    from export.validate import judge, keras_logits, replay
-
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
     dataset = open_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
@@ -65,41 +69,46 @@ def export_run(config: ExportConfig) -> ExportResult:
             )
             answers = replay(folder, images, batch_size=config.batch_size)
             agreements = judge(answers, expected, source.labels, config.quantize)
-            _require("the files do not answer like the Keras model", agreements)
+            _bless_infrastructure(folder, agreements)
             evaluation = _evaluate(config, source, answers, expected, images, truth)
-            _require("it is not good enough", [evaluation])
-            _bless(folder, agreements, evaluation)
-            result = _result(folder, agreements, evaluation, answers)
-            write_json(folder / METADATA_FILE, _metadata(config, source, result))
+            _bless(folder, evaluation)
+            figures = {
+                "accuracy": evaluation.accuracy,
+                "milliseconds": _milliseconds(answers),
+                "sizes": _sizes(folder),
+            }
+            write_metadata(folder, config, source, **figures)
             path = push.publish(folder, config.out)
     except tf.errors.OpError as error:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
         push.keep(config.out, config.keep)
-    return _result(path, agreements, evaluation, answers)
+    return ExportResult(
+        path=path,
+        version=int(path.name),
+        saved_model=path if "savedmodel" in config.formats else None,
+        litert=path / LITERT_FILE if "tflite" in config.formats else None,
+        agreements=agreements,
+        **figures,
+    )
 
 
 def _check_replacement(config: ExportConfig) -> None:
     """A server that loads SavedModels stumbles over a newer version without one."""
-    from export.push import versions
-
-    found = versions(config.out)
+    found = push.versions(config.out)
     if not found or "savedmodel" in config.formats:
         return
     newest = Path(config.out) / str(found[-1])
-    if (newest / "saved_model.pb").exists():
+    if (newest / _SAVED_MODEL_FILE).exists():
         raise ValueError(
             f"{newest} holds a SavedModel, so a newer version must hold one too. "
             f"Received: formats={','.join(config.formats)}, out={config.out}"
         )
 
 
-def _write(config: ExportConfig, source: Any, dataset: Any, folder: Path) -> None:
-    from export.convert import convert_to_litert
-    from export.replay import LITERT_FILE
-    from export.sign import LABELS_FILE, write_labels, write_saved_model
-    from export.source import spread
-
+def _write(
+    config: ExportConfig, source: Source, dataset: ImageDataset, folder: Path
+) -> None:
     if "savedmodel" in config.formats:
         write_saved_model(source.model, source.labels, folder)
     else:
@@ -115,16 +124,25 @@ def _write(config: ExportConfig, source: Any, dataset: Any, folder: Path) -> Non
         (folder / LITERT_FILE).write_bytes(flatbuffer)
 
 
+def _bless_infrastructure(folder: Path, agreements: tuple[Agreement, ...]) -> None:
+    """Writes the marker of TFX's infra validator, with the figures, or fails."""
+    _require(
+        "the files do not answer like the Keras model",
+        (f"{item.source}: {reason}" for item in agreements for reason in item.reasons),
+    )
+    write_json(
+        folder / INFRA_BLESSED_FILE, [dataclasses.asdict(item) for item in agreements]
+    )
+
+
 def _evaluate(
     config: ExportConfig,
-    source: Any,
-    answers: dict[str, Any],
-    expected: Any,
-    images: Any,
-    truth: Any,
-) -> Any:
-    from export import evaluate
-
+    source: Source,
+    answers: dict[str, np.ndarray],
+    expected: np.ndarray,
+    images: np.ndarray,
+    truth: np.ndarray,
+) -> evaluate.Evaluation:
     logits = {evaluate.KERAS: expected, **evaluate.exported_logits(answers)}
     if config.baseline is not None:
         logits[evaluate.BASELINE] = evaluate.baseline_logits(
@@ -134,84 +152,33 @@ def _evaluate(
     return evaluate.evaluate(logits, truth, source.labels, thresholds)
 
 
-def _require(failure: str, judgements: Iterable[Any]) -> None:
-    """Ends the export if a judgement has reasons against it."""
-    reasons = [
-        f"{judgement.source}: {reason}" if hasattr(judgement, "source") else reason
-        for judgement in judgements
-        for reason in judgement.reasons
-    ]
-    if reasons:
-        raise ValueError(
-            f"nothing was exported, because {failure}: {'; '.join(reasons)}"
-        )
-
-
-def _bless(folder: Path, agreements: Sequence[Agreement], evaluation: Any) -> None:
-    """Writes the markers of TFX's infra validator and evaluator, with the figures."""
-    write_json(
-        folder / INFRA_BLESSED_FILE, [dataclasses.asdict(item) for item in agreements]
-    )
+def _bless(folder: Path, evaluation: evaluate.Evaluation) -> None:
+    """Writes the marker of TFX's evaluator, with the figures, or fails."""
+    _require("it is not good enough", evaluation.reasons)
     write_json(folder / BLESSED_FILE, dataclasses.asdict(evaluation))
 
 
-def _result(
-    path: Path, agreements: tuple[Agreement, ...], evaluation: Any, answers: dict
-) -> ExportResult:
-    from export.replay import LITERT_FILE
-
-    litert = path / LITERT_FILE
-    has_saved_model = (path / "saved_model.pb").exists()
-    sizes = {}
-    if has_saved_model:
-        parts = [path / "saved_model.pb", *(path / "variables").iterdir()]
-        sizes["savedmodel"] = sum(part.stat().st_size for part in parts)
-    if litert.exists():
-        sizes["tflite"] = litert.stat().st_size
-    return ExportResult(
-        path=path,
-        version=int(path.name) if path.name.isdecimal() else 0,
-        saved_model=path if has_saved_model else None,
-        litert=litert if litert.exists() else None,
-        agreements=agreements,
-        accuracy=evaluation.accuracy,
-        milliseconds={
-            key.split("/")[0]: float(value)
-            for key, value in answers.items()
-            if key.endswith("/milliseconds")
-        },
-        bytes=sizes,
-    )
+def _require(failure: str, reasons: Iterable[str]) -> None:
+    if found := "; ".join(reasons):
+        raise ValueError(f"nothing was exported, because {failure}: {found}")
 
 
-def _metadata(config: ExportConfig, source: Any, result: ExportResult) -> dict:
-    """What a user of the files must know, and where they come from."""
-    from export.sign import LABELS_FILE
-    from v1keras.training import versions
-
-    size = source.image_size
+def _milliseconds(answers: dict[str, np.ndarray]) -> dict[str, float]:
     return {
-        "input": {
-            "name": "images",
-            "dtype": "float32",
-            "shape": [None, size, size, 3],
-            "colors": "RGB",
-            "range": [0, 255],
-            "resize": "shorter side to the input's size (average over the area when "
-            "shrinking, bilinear when enlarging), then the central square",
-        },
-        "outputs": {
-            "logits": ["float32", [None, len(source.labels)]],
-            "probabilities": ["float32", [None, len(source.labels)]],
-        },
-        "labels": LABELS_FILE,
-        "class_names": list(source.class_names),
-        "formats": list(config.formats),
-        "quantize": config.quantize,
-        "noise": {"mode": config.noise, "seed": config.noise_seed},
-        "runs": [run.config for run in source.runs],
-        "accuracy": result.accuracy,
-        "milliseconds": result.milliseconds,
-        "bytes": result.bytes,
-        "versions": versions(),
+        key.split("/")[0]: float(value)
+        for key, value in answers.items()
+        if key.endswith("/milliseconds")
+    }
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each format; labels and metadata do not count."""
+    parts = {
+        "savedmodel": [folder / _SAVED_MODEL_FILE, *folder.glob("variables/*")],
+        "tflite": [folder / LITERT_FILE],
+    }
+    return {
+        name: sum(path.stat().st_size for path in paths)
+        for name, paths in parts.items()
+        if paths[0].exists()
     }

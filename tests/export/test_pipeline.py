@@ -60,7 +60,7 @@ def test_every_way_to_ask_was_compared(exported):
     assert all(agreement.reasons == () for agreement in exported.agreements)
     assert {item.images for item in exported.agreements} == {8, IMAGES}
     assert set(exported.milliseconds) == sources
-    assert exported.bytes["tflite"] == exported.litert.stat().st_size
+    assert exported.sizes["tflite"] == exported.litert.stat().st_size
 
 
 def test_noise_is_off_unless_asked_for(exported, runs, test_images):

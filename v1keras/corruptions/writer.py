@@ -5,6 +5,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -311,7 +312,7 @@ def _processes(workers: int) -> Callable[[Job, Iterable[Chunk]], Iterator[int]]:
         # Forking a process in which TensorFlow has started threads can hang.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_single_threaded
+            workers, mp_context=context, initializer=_start_process
         ) as pool:
             futures = [pool.submit(write_chunk, job, chunk) for chunk in chunks]
             try:
@@ -324,6 +325,8 @@ def _processes(workers: int) -> Callable[[Job, Iterable[Chunk]], Iterator[int]]:
     return run
 
 
-def _single_threaded() -> None:
-    """The processes share the cores already."""
+def _start_process() -> None:
+    # The processes share the cores already.
     cv2.setNumThreads(1)
+    # An interrupt from the keyboard reaches all of them; the caller ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -148,7 +148,8 @@ class NeuronalNoise(keras.layers.Layer):
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed_state"][:])
+        if "seed_state" in store:  # weights that were converted have none
+            self.seed_generator.state.assign(store["seed_state"][:])
 
     def compute_output_shape(self, input_shape):
         return input_shape
