@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+
+from v1keras.studies import StudyConfig, filter_sheet, run_study
+from v1keras.training import Run
+from v1keras.v1 import GaborParameters, Variant, get_variant
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A study of every part, as small as it can be."""
+    return {
+        "out": str(tmp_path / "study"),
+        "dataset": "shapes:120:24",
+        "variants": ("base", "no_noise", "sf_low"),
+        "arch": "resnet18",
+        "width": 8,
+        "image_size": 32,
+        "visual_degrees": 1.0,
+        "stride": 8,
+        "simple_channels": 8,
+        "complex_channels": 8,
+        "epochs": 1,
+        "batch_size": 32,
+        "validation_fraction": 0.1,
+        "schedule": "cosine",
+        "max_images": 12,
+    }
+
+
+def test_the_whole_chain_and_its_resumption(small):
+    config = StudyConfig(**small)
+    report = run_study(config)
+    folder = report.parent
+    page = report.read_text()
+    for part in ("base", "no_noise", "sf_low", "ensemble", "student", "V1 filters"):
+        assert part in page
+    assert "test images took no part" in page
+    student = Run.open(folder / "student")
+    assert student.is_finished and student.config["kind"] == "student"
+    assert student.config["settings"]["members"] == [
+        str(folder / "members" / name) for name in ("no_noise", "sf_low")
+    ]
+    # The plain CNN has no V1 to change; the members have what was asked for.
+    assert Run.open(folder / "members" / "base").variant == get_variant("base")
+    assert Run.open(folder / "members" / "sf_low").variant.simple_channels == 8
+    (version,) = (folder / "serving" / "student").glob("[0-9]*")
+    assert (version / "saved_model.pb").is_file()
+    assert (version / "model.tflite").is_file()
+
+    models = sorted(folder.rglob("model.keras"))
+    before = [model.stat().st_mtime_ns for model in models]
+    run_study(config)
+    assert [model.stat().st_mtime_ns for model in models] == before
+    assert len(list((folder / "serving" / "student").glob("[0-9]*"))) == 1
+    with pytest.raises(FileExistsError, match="epochs is 1 there and 2 here"):
+        run_study(StudyConfig(**{**small, "epochs": 2}))
+
+
+def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_study(StudyConfig(**{**small, "dataset": "/nonexistent/images"}))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not a study"):
+        run_study(StudyConfig(**small))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variants": ("base", "v5")}, "variant='v5'"),
+        ({"variants": ("base", "sf_low")}, "at least two V1 variants"),
+        ({"variants": ("sf_low", "sf_low")}, "must differ"),
+        ({"temperature": 0.0}, "temperature=0"),
+        ({"student_variant": "v5"}, "variant='v5'"),
+    ],
+)
+def test_refusals_before_any_training(settings, message):
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(out="x", **settings)
+
+
+def test_the_papers_preset():
+    config = StudyConfig.from_preset("paper", out="x", dataset="shapes")
+    assert len(config.names()) == 9 and len(config.members()) == 8
+    base, member = config.member_config("base"), config.member_config("sf_low")
+    student = config.student_config()
+    assert (base.epochs, member.epochs, student.epochs) == (80, 60, 80)
+    assert (member.batch_size, student.batch_size) == (128, 256)
+    assert student.distillation_loss == "paper" and student.variant == "no_noise"
+    assert member.validation_source == "test" and member.schedule == "plateau"
+    assert StudyConfig.from_preset("paper", out="x", epochs=3).epochs == 3
+
+
+def test_settings_survive_json():
+    config = StudyConfig(out="x")
+    assert json.loads(json.dumps(vars(config)))["variants"] == ["all"]
+
+
+def test_filter_sheet_shows_kernels_in_their_colour():
+    class One(Variant):
+        def sample(self, n=None):
+            return GaborParameters(
+                sf=[4.0], theta=[0.0], phase=[0.0], nx=[0.5], ny=[0.5],
+                channel_q0=[2], channel_q1=[2],
+            )  # fmt: skip
+
+    sheet = filter_sheet(
+        One(name="one"), image_size=64, visual_degrees=2.0, kernel_size=25, scale=1
+    )
+    centre = sheet[2 + 12, 2 + 12]
+    # The maximum of the kernel, on blue: full blue, the others weaker.
+    assert centre[2] == 255 and 128 < centre[0] == centre[1] < 255
+    assert np.all(sheet[0] == 255)
