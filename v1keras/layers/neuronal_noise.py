@@ -93,7 +93,8 @@ class NeuronalNoise(keras.layers.Layer):
         self.noise_scale = noise_scale
         self.noise_level = noise_level
         self.rectify = rectify
-        self.seed_generator = _ReplicaSeedGenerator(seed)
+        # A name of its own: SavedModel takes none that begins with an underscore.
+        self.seed_generator = _ReplicaSeedGenerator(seed, name="noise_seed")
         self.set_mode(noise, seed)
         # Left to itself, Keras would compile with XLA, whose normal draws are an
         # order of magnitude slower on a CPU; `jit_compile=True` still works.
