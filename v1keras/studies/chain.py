@@ -51,7 +51,7 @@ def run_study(config: StudyConfig) -> Path:
     report = write_report(
         out,
         table,
-        title=f"V1 front-ends on {dataset.name}",
+        title=f"V1 front-ends on {Path(dataset.name).name}",
         samples=read_samples(out / "evaluation", table),
         sections=[training_section(runs), filters_section(runs)],
         settings={
