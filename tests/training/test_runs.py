@@ -88,7 +88,8 @@ def test_a_killed_training_goes_on(tmp_path):
         "--stride=8", "--dataset=shapes:240:24", "--epochs=4", f"--out={out}",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (out / "history.csv").exists():
+        first = out / "checkpoint" / "epoch_0001"
+        while process.poll() is None and not first.exists():
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert not Run.open(out).is_finished

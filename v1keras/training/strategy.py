@@ -1,6 +1,7 @@
 """Where a model is trained: on one device or on all GPUs."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import keras
@@ -20,8 +21,15 @@ def get_strategy(name: str) -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    # One per process: TensorFlow numbers the collective operations of each strategy
+    # from the same start, and mixes up those of two strategies on the same devices.
+    return tf.distribute.MirroredStrategy(devices)
 
 
 @contextlib.contextmanager
