@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype("float3
 
 def small(variant="standard", arch="resnet18", **settings):
     return build_classifier(
-        arch, variant, **{"num_classes": 7, "width": 8, "stride": 4, **settings}
+        arch, variant, **{"num_classes": 7, "width": 16, "stride": 4, **settings}
     )
 
 
@@ -93,7 +93,7 @@ def test_seed_decides_the_initial_weights():
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
     # No two layers may begin with the same draws.
-    model = small(width=8)
+    model = small(width=16)
     kernels = [
         model.get_layer(f"layer1_{block}_conv{index}").get_weights()[0]
         for block in (0, 1)

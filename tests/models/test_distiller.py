@@ -15,7 +15,7 @@ LABELS = RANDOM.integers(0, 5, 8)
 
 def classifier(variant, seed=0):
     return build_classifier(
-        "resnet18", variant, num_classes=5, input_shape=(32, 32, 3), width=8,
+        "resnet18", variant, num_classes=5, input_shape=(32, 32, 3), width=16,
         stride=4, seed=seed,
     )  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_one_and_two_replicas_learn_and_log_alike():
 def test_refusals():
     teacher, student = pair()
     other = build_classifier(
-        "resnet18", "base", num_classes=6, input_shape=(32, 32, 3), width=8
+        "resnet18", "base", num_classes=6, input_shape=(32, 32, 3), width=16
     )
     with pytest.raises(ValueError, match="same shape"):
         Distiller(other, student)

@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float3
 
 
 def member(variant, seed=0, **settings):
-    settings = {"num_classes": 5, "input_shape": (32, 32, 3), "width": 8, **settings}
+    settings = {"num_classes": 5, "input_shape": (32, 32, 3), "width": 16, **settings}
     return build_classifier("resnet18", variant, stride=4, seed=seed, **settings)
 
 

@@ -13,7 +13,7 @@ def tiny(tmp_path):
         dataset="shapes:96:24",
         variant="no_noise",
         arch="resnet18",
-        width=8,
+        width=16,
         image_size=32,
         visual_degrees=1.0,
         stride=8,

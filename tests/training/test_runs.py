@@ -31,7 +31,7 @@ def test_a_run_directory(tiny):
     }  # fmt: skip
     config = run.config
     assert config["kind"] == "member" and config["name"] == "run"
-    assert config["settings"]["width"] == 8
+    assert config["settings"]["width"] == 16
     assert config["variant"]["noise_gain"] == 0.0
     assert config["data"]["sizes"] == {"train": 72, "validation": 24, "test": 24}
     assert set(config["versions"]) >= {"v1keras", "keras", "tensorflow", "python"}
@@ -84,7 +84,7 @@ def test_a_killed_training_goes_on(tmp_path):
     out = tmp_path / "run"
     command = [
         sys.executable, "-m", "v1keras.train", "--variant=only_complex",
-        "--arch=resnet18", "--width=8", "--image_size=32", "--visual_degrees=1",
+        "--arch=resnet18", "--width=16", "--image_size=32", "--visual_degrees=1",
         "--stride=8", "--dataset=shapes:240:24", "--epochs=4", f"--out={out}",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
