@@ -32,7 +32,7 @@ from v1keras.evaluation.tables import cell_rows, write_csv
 from v1keras.files import write_json
 from v1keras.training import Run, check_same_classes, versions
 from v1keras.training.config import STRATEGIES
-from v1keras.training.run import MODEL_FILE
+from v1keras.training.run import MODEL_FILE, check_classes
 from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
@@ -143,7 +143,7 @@ def evaluate(config: EvaluateConfig) -> RobustnessTable:
     data = load_dataset(
         config.dataset, image_size=first.image_size, data_dir=config.data_dir
     )
-    _check_classes(first, data)
+    check_classes(first, f"data set {data.name}", data.class_names)
     images, cells = _images(config, data)
 
     with get_strategy(config.strategy).scope():
@@ -257,16 +257,6 @@ def _check_known(names: Iterable[str], runs: dict[str, Run], flag: str) -> None:
                 f"`{flag}` must name models of this evaluation: {', '.join(runs)}. "
                 f"Received: {flag}={name}"
             )
-
-
-def _check_classes(first: Run, data: ImageDataset) -> None:
-    if first.class_names != data.class_names:
-        different = sorted(set(first.class_names) ^ set(data.class_names))
-        raise ValueError(
-            f"The run {first.path} ({len(first.class_names)} classes) and the data set "
-            f"{data.name} ({len(data.class_names)} classes) differ in their classes: "
-            f"{', '.join(different[:3]) or 'their order'}"
-        )
 
 
 def _images(

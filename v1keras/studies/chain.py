@@ -16,6 +16,7 @@ from v1keras.files import write_json
 from v1keras.studies.config import StudyConfig
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
+from v1keras.training.run import different_settings
 
 _STUDY_FILE = "study.json"
 _STUDENT = "student"
@@ -129,11 +130,7 @@ def _check_folder(out: Path, config: StudyConfig) -> None:
             f"--out={out} exists and is not a study. Choose another folder"
         )
     there = json.loads(file.read_text(encoding="utf-8"))["settings"]
-    different = [
-        f"{name} is {there.get(name)!r} there and {value!r} here"
-        for name, value in _settings(config).items()
-        if there.get(name) != value
-    ]
+    different = different_settings(there, _settings(config))
     if different:
         raise FileExistsError(
             f"--out={out} holds another study: {'; '.join(different[:3])}. "

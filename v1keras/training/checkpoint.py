@@ -77,10 +77,9 @@ class RunCheckpoint(keras.callbacks.Callback):
                 "from the one before, or from the start"
             ) from error
         self._plateau_state = state.pop("plateau")
-        if self._plateau_state:
-            model.optimizer.learning_rate = state.pop("learning_rate")
-        else:
-            state.pop("learning_rate")
+        rate = state.pop("learning_rate")
+        if self._plateau_state:  # the other schedules follow from the step
+            model.optimizer.learning_rate = rate
         self.progress = Progress(**state)
 
     def on_train_begin(self, logs=None):

@@ -17,7 +17,9 @@ from v1keras.training.run import (
     CONFIG_FILE,
     LOG_FOLDER,
     Run,
+    check_classes,
     check_same_classes,
+    different_settings,
     versions,
 )
 from v1keras.training.strategy import get_strategy, precision
@@ -77,12 +79,7 @@ def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
     check_same_classes(members)
 
     def build(dataset: ImageDataset) -> keras.Model:
-        if dataset.class_names != members[0].class_names:
-            raise ValueError(
-                f"The data set {dataset.name} ({len(dataset.class_names)} classes) and "
-                f"the member {members[0].path} ({len(members[0].class_names)} classes) "
-                "differ in their classes"
-            )
+        check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
         teacher = build_ensemble([run.load_model() for run in members], name="teacher")
         student = _classifier(config, dataset)
         if config.distillation_loss == "paper":
@@ -205,11 +202,7 @@ def _finished_run(folder: Path, config: TrainConfig, kind: str) -> Run | None:
         )
     run = Run.open(folder)
     there, wanted = run.config["settings"], _as_json(config.identity())
-    different = [
-        f"{name} is {there.get(name)!r} there and {value!r} here"
-        for name, value in wanted.items()
-        if there.get(name) != value
-    ]
+    different = different_settings(there, wanted)
     if run.config.get("kind") != kind:
         different.insert(0, f"it holds a {run.config.get('kind')}")
     if different:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -125,18 +126,42 @@ def check_same_classes(runs: list[Run]) -> None:
     """
     first = runs[0]
     for run in runs[1:]:
-        if run.class_names != first.class_names:
-            difference = sorted(set(run.class_names) ^ set(first.class_names))
-            raise ValueError(
-                f"The runs {first.path} ({len(first.class_names)} classes) and "
-                f"{run.path} ({len(run.class_names)} classes) differ in their classes: "
-                f"{', '.join(difference[:3]) or 'their order'}"
-            )
+        check_classes(first, f"run {run.path}", run.class_names)
         if run.image_size != first.image_size:
             raise ValueError(
                 f"The runs {first.path} ({first.image_size} pixels) and {run.path} "
                 f"({run.image_size} pixels) differ in image size"
             )
+
+
+def check_classes(run: Run, other: str, class_names: Sequence[str]) -> None:
+    """Refuses what has other classes than a run, such as a data set.
+
+    Args:
+        run: `Run`.
+        other: str. What is compared with it, for the message.
+        class_names: sequence of str. Its classes, in their order.
+
+    Raises:
+        ValueError: if they differ; it names the two and some of the classes.
+    """
+    if tuple(class_names) == run.class_names:
+        return
+    different = sorted(set(class_names) ^ set(run.class_names))
+    raise ValueError(
+        f"The run {run.path} ({len(run.class_names)} classes) and the {other} "
+        f"({len(class_names)} classes) differ in their classes: "
+        f"{', '.join(different[:3]) or 'their order'}"
+    )
+
+
+def different_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What keeps the settings `here` from going on with those saved `there`."""
+    return [
+        f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in here.items()
+        if there.get(name) != value
+    ]
 
 
 def versions() -> dict[str, str]:
