@@ -31,12 +31,12 @@ def served_noise(model: keras.Model) -> Iterator[None]:
         if layer.noise in draws and layer.noise_gain > 0
     ]
     for layer in layers:
-        layer._draw = draws[layer.noise](layer.seed)
+        layer.source = draws[layer.noise](layer.seed)
     try:
         yield
     finally:
         for layer in layers:
-            del layer._draw
+            layer.source = None
 
 
 class _FixedDraw:

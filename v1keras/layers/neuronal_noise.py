@@ -96,8 +96,11 @@ class NeuronalNoise(keras.layers.Layer):
         # A name of its own: SavedModel takes none that begins with an underscore.
         self.seed_generator = _ReplicaSeedGenerator(seed, name="noise_seed")
         self.set_mode(noise, seed)
-        # Left to itself, Keras would compile with XLA, whose normal draws are an
-        # order of magnitude slower on a CPU; `jit_compile=True` still works.
+        # A function from responses to standard normal numbers, for those who need
+        # another source of them; the export does.
+        self.source = None
+        # Left to itself, Keras would compile the whole model with XLA, whose
+        # convolutions are slower on a CPU; `jit_compile=True` still works.
         self.supports_jit = False
 
     @property
@@ -126,22 +129,31 @@ class NeuronalNoise(keras.layers.Layer):
 
     def call(self, responses):
         if self.noise != "off" and self.noise_gain > 0:
-            responses = responses + self._draw(responses) * self._deviation(responses)
+            responses = self._add_noise(responses)
         return ops.relu(responses) if self.rectify else responses
 
-    def _draw(self, responses):
-        shape = ops.shape(responses)
-        if self.noise == "fixed":
+    def _add_noise(self, responses):
+        constants = {
+            "noise_scale": self.noise_scale,
+            "noise_level": self.noise_level,
+            "noise_gain": self.noise_gain,
+        }
+        if self.source is not None:
+            normal = self.source(responses)
+        elif self.noise == "fixed":
             # One pattern for all images: independent of the size of the batch.
-            shape, seed = (1, *shape[1:]), self.seed
-        else:
-            seed = self.seed_generator
-        return keras.random.normal(shape, dtype=responses.dtype, seed=seed)
+            shape = (1, *ops.shape(responses)[1:])
+            normal = keras.random.normal(shape, dtype=responses.dtype, seed=self.seed)
+        elif _is_fused():
+            from v1keras.layers import fused_noise
 
-    def _deviation(self, responses):
-        """Standard deviation of the noise, in the units of `responses`."""
-        spikes = ops.relu(responses * self.noise_scale + self.noise_level)
-        return ops.sqrt(spikes + _EPSILON) * (self.noise_gain / self.noise_scale)
+            seed = self.seed_generator.next()
+            return fused_noise.add_noise(responses, seed, **constants)
+        else:
+            normal = keras.random.normal(
+                ops.shape(responses), dtype=responses.dtype, seed=self.seed_generator
+            )
+        return responses + normal * deviation(responses, **constants)
 
     def save_own_variables(self, store):
         # Keras leaves the state of seed generators out of its files; a training that
@@ -165,6 +177,21 @@ class NeuronalNoise(keras.layers.Layer):
             "rectify": self.rectify,
             "seed": self.seed,
         }
+
+
+def deviation(responses, *, noise_scale: float, noise_level: float, noise_gain: float):
+    """Standard deviation of the noise, in the units of `responses`."""
+    spikes = ops.relu(responses * noise_scale + noise_level)
+    return ops.sqrt(spikes + _EPSILON) * (noise_gain / noise_scale)
+
+
+def _is_fused() -> bool:
+    """Whether noise is drawn and added in one compiled pass."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from v1keras.layers import fused_noise
+
+    return fused_noise.pays()
 
 
 def noise_layers(layer: keras.layers.Layer) -> list[NeuronalNoise]:

@@ -27,15 +27,19 @@ def convolution(
 ):
     """A convolution without bias, He normal by fan-out, padded by `size // 2`.
 
-    Padding is explicit because `"same"` pads strided convolutions on the far side
-    only, which published weights do not expect.
+    Where it is strided the padding is explicit, because `"same"` would pad on the far
+    side only, which published weights do not expect. Elsewhere the two are the same
+    and a padded copy would be kept for the gradient.
     """
-    if size > 1:
+    padding = "same"
+    if size > 1 and stride > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        padding = "valid"
     return layers.Conv2D(
         filters,
         size,
         strides=stride,
+        padding=padding,
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal", seed=seeds()
