@@ -24,6 +24,20 @@ def test_cross_correlation_with_explicit_padding(stride, size):
     assert responses.shape[1] == (size[0] - 1) // stride + 1
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("size", [(32, 32), (29, 35)])
+def test_half_precision_is_the_same_convolution(stride, size):
+    """There, the pixels of one stride become channels."""
+    gabors = sample_gabors(6, seed=1)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *size, 3)).astype("float32")
+    settings = {"image_size": 32, "kernel_size": 9, "stride": stride}
+    single = np.asarray(GaborFilterBank(gabors, **settings)(images))
+    half = GaborFilterBank(gabors, dtype="mixed_bfloat16", **settings)(images)
+    half = keras.ops.convert_to_numpy(keras.ops.cast(half, "float32"))
+    # bfloat16 keeps eight bits of images, kernels and responses.
+    assert np.abs(half - single).max() < 2.0**-7 * np.abs(single).max()
+
+
 def test_gain_scales_each_filter():
     gabors = sample_gabors(4, seed=1)
     images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype("float32")

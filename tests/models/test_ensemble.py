@@ -4,7 +4,7 @@ import pytest
 from scipy.special import log_softmax, logsumexp, softmax
 
 import v1keras
-from v1keras.layers import noise_layers
+from v1keras.layers import SharedVOneBlocks, noise_layers
 from v1keras.models import MeanLogits, build_classifier, build_ensemble
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
@@ -62,3 +62,33 @@ def test_refusals():
         build_ensemble([member("base"), member("sf_low", num_classes=6)])
     with pytest.raises(ValueError, match="input shape"):
         build_ensemble([member("base"), member("base", input_shape=(64, 64, 3))])
+
+
+def test_members_with_common_filters_share_them():
+    variants = ("standard", "base", "only_simple", "sf_low", "only_complex")
+    members = [member(variant, seed) for seed, variant in enumerate(variants)]
+    members += [member("standard", seed=9, visual_degrees=4.0)]
+    ensemble = build_ensemble(members)
+    shared = [each for each in ensemble.layers if isinstance(each, SharedVOneBlocks)]
+    # `sf_low` and the member of another visual angle have filters of their own.
+    assert [len(each.noises) for each in shared] == [3]
+    v1keras.set_noise(ensemble, "off")
+    logits = np.stack([each(IMAGES) for each in members])
+    np.testing.assert_allclose(
+        ensemble(IMAGES), logits.mean(axis=0), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_sharing_keeps_the_members_weights():
+    members = [member("standard"), member("no_noise", seed=1)]
+    ensemble = build_ensemble(members)
+    members[0].get_layer("logits").bias.assign(np.full(5, 7.0))
+    v1keras.set_noise(ensemble, "off")
+    logits = np.stack([each(IMAGES) for each in members])
+    np.testing.assert_allclose(
+        ensemble(IMAGES), logits.mean(axis=0), rtol=1e-5, atol=1e-4
+    )
+    # Training the ensemble would train its members.
+    assert len(ensemble.trainable_weights) == sum(
+        len(each.trainable_weights) for each in members
+    )

@@ -2,6 +2,14 @@
 
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.neuronal_noise import NeuronalNoise, noise_layers, set_noise
+from v1keras.layers.shared_vone_blocks import SharedVOneBlocks
 from v1keras.layers.vone_block import VOneBlock
 
-__all__ = ["GaborFilterBank", "NeuronalNoise", "VOneBlock", "noise_layers", "set_noise"]
+__all__ = [
+    "GaborFilterBank",
+    "NeuronalNoise",
+    "SharedVOneBlocks",
+    "VOneBlock",
+    "noise_layers",
+    "set_noise",
+]

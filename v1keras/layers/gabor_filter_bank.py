@@ -9,6 +9,8 @@ from keras import ops
 from v1keras.v1 import GaborParameters, gabor_kernels
 from v1keras.v1.distributions import COLOR_CHANNELS
 
+_HALF_PRECISIONS = ("bfloat16", "float16")
+
 
 @keras.saving.register_keras_serializable(package="v1keras")
 class GaborFilterBank(keras.layers.Layer):
@@ -127,17 +129,49 @@ class GaborFilterBank(keras.layers.Layer):
         at is left out.
         """
         half = self.kernel_size // 2
+        # Half-precision units multiply pairs of channels, of which a colour has none.
+        unfold = keras.backend.standardize_dtype(images.dtype) in _HALF_PRECISIONS
+        if unfold and 1 < self.stride <= half:
+            return self._responses_by_unfolding(images, half)
         padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
         return [
-            ops.conv(
-                padded[..., color : color + 1],
-                kernel,
-                strides=self.stride,
-                padding="valid",
-                data_format="channels_last",
-            )
+            _convolve(padded[..., color : color + 1], kernel, self.stride)
             for color, kernel in self._kernels.items()
         ]
+
+    def _responses_by_unfolding(self, images, half: int) -> list:
+        """The same with the pixels of one stride as channels and no stride."""
+        stride = self.stride
+        blocks = -(-self.kernel_size // stride)
+        pads = []
+        for pixels in ops.shape(images)[1:3]:
+            needed = (self._steps(pixels) + blocks - 1) * stride
+            pads.append([half, needed - pixels - half])
+        padded = ops.pad(images, [[0, 0], *pads, [0, 0]])
+        _, height, width, _ = ops.shape(padded)
+        shape = (-1, height // stride, stride, width // stride, stride)
+        unfolded = [
+            ops.reshape(
+                ops.transpose(ops.reshape(padded[..., color], shape), (0, 1, 3, 2, 4)),
+                (-1, height // stride, width // stride, stride**2),
+            )
+            for color in self._kernels
+        ]
+        missing = blocks * stride - self.kernel_size
+        kernels = [
+            ops.reshape(
+                ops.transpose(
+                    ops.reshape(
+                        ops.pad(kernel, [[0, missing], [0, missing], [0, 0], [0, 0]]),
+                        (blocks, stride, blocks, stride, -1),
+                    ),
+                    (0, 2, 1, 3, 4),
+                ),
+                (blocks, blocks, stride**2, -1),
+            )
+            for kernel in self._kernels.values()
+        ]
+        return [_convolve(*pair, 1) for pair in zip(unfolded, kernels, strict=True)]
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -156,3 +190,13 @@ class GaborFilterBank(keras.layers.Layer):
             "stride": self.stride,
             "gain": np.asarray(self.gain).tolist(),
         }
+
+
+def _convolve(images, kernel, stride: int):
+    return ops.conv(
+        images,
+        kernel,
+        strides=stride,
+        padding="valid",
+        data_format="channels_last",
+    )

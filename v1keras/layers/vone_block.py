@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -140,7 +141,8 @@ class VOneBlock(keras.layers.Layer):
         self.gabors = gabors
         self.channel_order = channel_order
 
-        parameters = variant.sample() if gabors is None else gabors
+        # Of all cells, whether sampled or given.
+        self.parameters = parameters = variant.sample() if gabors is None else gabors
         index = np.arange(variant.channels)
         simple, complex_ = np.split(index, [variant.simple_channels])
         pairs = parameters.select(complex_).quadrature()
@@ -168,13 +170,15 @@ class VOneBlock(keras.layers.Layer):
         q1_place = np.argsort(np.argsort(q1[complex_], kind="stable"))
         shared = np.array_equal(q0[complex_], q1[complex_])
         self._q1_order = None if shared else q1_place[q0_order]
-        # From the order of the colours to that of the parameters.
-        by_color = [
-            cells[np.argsort(q0[cells], kind="stable")] for cells in (simple, complex_)
-        ]
-        order = np.argsort(np.concatenate(by_color))
-        sorted_already = channel_order == "color" or np.array_equal(order, index)
-        self._order = None if sorted_already else order
+        by_color = np.concatenate(
+            [
+                cells[np.argsort(q0[cells], kind="stable")]
+                for cells in (simple, complex_)
+            ]
+        )
+        # Which cell each output channel is.
+        self.cell_of_channel = by_color if channel_order == "color" else index
+        self._order = order_of(by_color, self.cell_of_channel)
         self.neuronal_noise = NeuronalNoise(
             variant.noise_gain,
             noise_scale=noise_scale,
@@ -191,27 +195,18 @@ class VOneBlock(keras.layers.Layer):
         self.neuronal_noise.build(self.compute_output_shape(input_shape))
 
     def call(self, images):
-        return self.neuronal_noise(self._cells(images))
-
-    def _cells(self, images):
-        """Noiseless responses of simple and complex cells."""
-        simple, q0, q1 = [], [], []
+        simple, pairs = [], []
         for responses, (first, second) in zip(
             self.bank.responses_by_color(images), self._splits, strict=True
         ):
             simple.append(responses[..., :first])
-            q0.append(responses[..., first:second])
-            q1.append(responses[..., second:])
+            pairs.append((responses[..., first:second], responses[..., second:]))
         if self._q1_order is not None:
-            q0 = [ops.concatenate(q0, axis=-1)]
-            q1 = [ops.take(ops.concatenate(q1, axis=-1), self._q1_order, axis=-1)]
-        floor = _ENERGY_FLOOR.get(self.compute_dtype, _DEFAULT_ENERGY_FLOOR)
-        cells = [ops.relu(response) for response in simple] + [
-            ops.sqrt(ops.maximum(ops.square(even) + ops.square(odd), floor))
-            for even, odd in zip(q0, q1, strict=True)
-        ]
-        cells = ops.concatenate(cells, axis=-1)
-        return cells if self._order is None else ops.take(cells, self._order, axis=-1)
+            q0, q1 = (
+                ops.concatenate(phase, axis=-1) for phase in zip(*pairs, strict=True)
+            )
+            pairs = [(q0, ops.take(q1, self._q1_order, axis=-1))]
+        return self.neuronal_noise(respond(simple, pairs, self._order))
 
     def compute_output_shape(self, input_shape):
         shape = self.bank.compute_output_shape(input_shape)
@@ -235,6 +230,37 @@ class VOneBlock(keras.layers.Layer):
             "channel_order": self.channel_order,
             "seed": noise.seed,
         }
+
+
+def respond(simple: list, pairs: list, order, *, energy_gain: float = 1.0):
+    """Noiseless responses of simple and complex cells.
+
+    Args:
+        simple: list of tensors (batch, height, width, n), responses of the filters of
+            simple cells.
+        pairs: list of pairs of such tensors, those of quadrature pairs.
+        order: int array or None. Which of all cells each channel is; None keeps them
+            as they come.
+        energy_gain: float. Factor on complex cells. Defaults to `1.0`.
+
+    Returns:
+        Tensor (batch, height, width, cells).
+    """
+    cells = [ops.relu(responses) for responses in simple]
+    for even, odd in pairs:
+        dtype = keras.backend.standardize_dtype(even.dtype)
+        floor = _ENERGY_FLOOR.get(dtype, _DEFAULT_ENERGY_FLOOR)
+        amplitude = ops.sqrt(ops.maximum(ops.square(even) + ops.square(odd), floor))
+        cells.append(amplitude if energy_gain == 1 else amplitude * energy_gain)
+    cells = ops.concatenate(cells, axis=-1)
+    return cells if order is None else ops.take(cells, np.asarray(order), axis=-1)
+
+
+def order_of(given: Sequence, wanted: Sequence) -> np.ndarray | None:
+    """Where each of `wanted` stands in `given`; None if they are equal."""
+    place = {cell: index for index, cell in enumerate(given)}
+    order = np.array([place[cell] for cell in wanted])
+    return None if np.array_equal(order, np.arange(len(order))) else order
 
 
 def _first_given(value, otherwise):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from v1keras.layers.neuronal_noise import member_seed, noise_layers
+from v1keras.models.sharing import share_front_ends
 
 AVERAGES = ("logits", "probabilities")
 
@@ -69,9 +70,9 @@ def build_ensemble(
 ) -> keras.Model:
     """Builds one functional model that averages its members.
 
-    Members keep their own preprocessing and their own V1 noise: the noise layers
-    are seeded anew, so that no two members draw the same. The members themselves
-    are used, not copied.
+    Members keep their own V1 noise: the noise layers are seeded anew, so that no two
+    members draw the same. V1 filters that members have in common are computed once.
+    The members' own layers and weights are used, not copied.
 
     Args:
         members: sequence of `keras.Model`. Classifiers with one image input and one
@@ -114,7 +115,7 @@ def build_ensemble(
                 )
 
     inputs = keras.Input(first.input_shape[1:], name="images")
-    logits = [member(inputs) for member in _uniquely_named(members)]
+    logits = share_front_ends(_uniquely_named(members), inputs)
     outputs = MeanLogits(average, name="logits")(logits)
     if probabilities:
         mean = MeanLogits("probabilities", name="log_probabilities")(logits)
@@ -137,6 +138,7 @@ def _uniquely_named(members: list[keras.Model]) -> list[keras.Model]:
             name = f"{member.name}_{count}"
         taken.add(name)
         if name != member.name:
+            # The same layers in a model of another name.
             member = keras.Model(member.inputs, member.outputs[0], name=name)
         unique.append(member)
     return unique
