@@ -21,7 +21,6 @@ from v1keras.evaluation import (
     StoredImages,
     corrupted_cells,
     evaluate_models,
-    file_fingerprint,
     format_table,
     read_samples,
     write_report,
@@ -29,7 +28,7 @@ from v1keras.evaluation import (
 from v1keras.evaluation.evaluate_models import check_folder
 from v1keras.evaluation.images import CellImages
 from v1keras.evaluation.tables import cell_rows, write_csv
-from v1keras.files import write_json
+from v1keras.files import file_fingerprint, write_json
 from v1keras.training import Run, check_same_classes, versions
 from v1keras.training.config import STRATEGIES
 from v1keras.training.run import MODEL_FILE, check_classes

@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -51,3 +52,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes `value` to `path` atomically, as indented JSON."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def file_fingerprint(path: str | os.PathLike) -> str:
+    """The SHA-256 digest of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

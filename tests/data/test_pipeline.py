@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from v1keras.data import Split, load_dataset, pipeline, steps_per_epoch
+from v1keras.data import (
+    Mixing,
+    Split,
+    augmented_view,
+    load_dataset,
+    pipeline,
+    steps_per_epoch,
+)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,74 @@ def test_augmentation_differs_between_epochs():
     assert len(np.unique(images.reshape(6, -1), axis=0)) == 6
 
 
+def _by_image(dataset, count, steps):
+    """The image of each label, in the order of the labels, for each epoch."""
+    epochs = []
+    for _ in range(count):
+        parts = _batches(dataset, steps)
+        dataset = dataset.skip(steps)
+        images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+        epochs.append((images[np.argsort(labels)], labels))
+    return epochs
+
+
+def test_views_repeat_for_each_image_whatever_its_place():
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), np.uint8)
+    split = Split("train", images, np.arange(10, dtype=np.int32), tuple("x" * 10))
+    common = {"augment": "paper", "seed": 3}
+    dataset = pipeline(split, batch_size=4, training=True, views=2, **common)
+    epochs = _by_image(dataset, 4, 3)
+    np.testing.assert_array_equal(epochs[0][0], epochs[2][0])
+    np.testing.assert_array_equal(epochs[1][0], epochs[3][0])
+    assert (epochs[0][0] != epochs[1][0]).any(axis=(1, 2, 3)).all()
+    assert (epochs[0][1] != epochs[2][1]).any()  # shuffled anew
+    for view in (0, 1):
+        parts = _batches(augmented_view(split, view, batch_size=7, **common))
+        shown = np.concatenate([images for images, _ in parts])
+        np.testing.assert_array_equal(shown, epochs[view][0])
+    # Without a limit the first epochs are the same views.
+    ((first, _),) = _by_image(
+        pipeline(split, batch_size=4, training=True, **common), 1, 3
+    )
+    np.testing.assert_array_equal(first, epochs[0][0])
+
+
+def test_teacher_logits_stay_with_image_and_view(numbered):
+    logits = [
+        np.stack([np.full(50, view), np.arange(50)], axis=1).astype(np.float16)
+        for view in range(3)
+    ]
+    arguments = {"batch_size": 20, "training": True, "views": 3}
+    dataset = pipeline(numbered, **arguments, start_epoch=1, teacher_logits=logits)
+    assert dataset.element_spec[1][1].shape.as_list() == [None, 2]
+    for step, (_, (labels, taught)) in enumerate(dataset.take(9)):
+        assert taught.dtype == tf.float32
+        np.testing.assert_array_equal(taught[:, 1], labels)
+        assert set(taught[:, 0].numpy()) == {(1 + step // 3) % 3}
+    held_out = pipeline(numbered, batch_size=20, teacher_logits=logits[:1])
+    for _, (labels, taught) in held_out:
+        np.testing.assert_array_equal(taught[:, 1], labels)
+
+
+def test_mixtures_mix_labels_and_teacher_logits_alike(numbered):
+    logits = [np.eye(50, dtype=np.float32)[::-1]]
+    dataset = pipeline(
+        numbered, batch_size=10, training=True, views=1, mixing=Mixing(mixup=1.0),
+        num_classes=50, teacher_logits=logits,
+    )  # fmt: skip
+    whole = list(dataset.take(10).as_numpy_iterator())
+    for images, (labels, taught) in whole:
+        np.testing.assert_allclose(labels.sum(axis=1), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(taught, labels[:, ::-1], atol=1e-6)
+        # Image i has grey level i: the mixed level is the labels' mean.
+        np.testing.assert_allclose(
+            images[:, 0, 0, 0], labels @ np.arange(50), rtol=1e-4
+        )
+    again = list(dataset.take(10).as_numpy_iterator())
+    np.testing.assert_array_equal(whole[9][0], again[9][0])
+    assert (np.sort(whole[0][1][0].max(1)) != np.sort(whole[5][1][0].max(1))).any()
+
+
 def test_images_on_disk_give_the_same_batches(tmp_path, write_classes):
     write_classes(tmp_path, count=10)
     here, there = (
@@ -163,8 +238,23 @@ def test_shapes_are_static_where_they_can_be(split):
         ({"batch_size": 0}, "`batch_size` must be positive"),
         ({"batch_size": 4, "seed": -1}, "must not be negative"),
         ({"batch_size": 4, "start_epoch": -1}, "must not be negative"),
-        ({"batch_size": 4, "augment": "paper"}, "is for training"),
+        ({"batch_size": 4, "augment": "paper"}, "are for training"),
         ({"batch_size": 4, "augment": "fog", "training": True}, "one of paper, none"),
+        ({"batch_size": 4, "views": -1}, "must not be negative"),
+        ({"batch_size": 4, "mixing": Mixing(1.0), "training": True}, "num_classes"),
+        (
+            {
+                "batch_size": 4,
+                "training": True,
+                "views": 2,
+                "teacher_logits": [np.zeros((84, 3))],
+            },
+            r"2 arrays of shape \(84, classes\).*1 of shapes \(84, 3\)",
+        ),
+        (
+            {"batch_size": 4, "teacher_logits": [np.zeros((83, 3))]},
+            r"1 arrays of shape \(84, classes\)",
+        ),
         ({"batch_size": 999, "drop_remainder": True}, "must not exceed the 84 images"),
     ],
 )

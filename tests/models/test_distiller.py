@@ -5,8 +5,16 @@ import tensorflow as tf
 from scipy.special import log_softmax, softmax
 
 import v1keras
-from v1keras.models import Distiller, SoftTargetLoss, build_classifier
-from v1keras.training.strategy import get_strategy
+from v1keras.models import (
+    Distiller,
+    FeatureLoss,
+    LabelAccuracy,
+    LabelLoss,
+    SoftTargetLoss,
+    build_classifier,
+    build_ensemble,
+)
+from v1keras.training.strategy import get_strategy, precision
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(0, 255, (8, 32, 32, 3)).astype("float32")
@@ -29,7 +37,7 @@ def pair():
 def compiled(distiller, rate=0.01):
     distiller.compile(
         keras.optimizers.SGD(rate),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        metrics=[LabelAccuracy()],
         jit_compile=False,
     )
     return distiller
@@ -178,6 +186,203 @@ def test_one_and_two_replicas_learn_and_log_alike():
         np.testing.assert_allclose(logs_one[name], logs_two[name], rtol=1e-4)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Counter(keras.layers.Layer):
+    """Counts how often it is called."""
+
+    def build(self, input_shape):
+        self.count = self.add_weight(
+            dtype="int32", initializer="zeros", trainable=False
+        )
+
+    def call(self, inputs):
+        self.count.assign_add(1)
+        return inputs
+
+
+def counted(model):
+    """The model and a counter of its forward passes."""
+    counter = Counter()
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, model(counter(inputs))), counter
+
+
+def test_one_forward_of_each_in_a_step():
+    (teacher, teacher_calls), (student, student_calls) = map(counted, pair())
+    distiller = compiled(Distiller(teacher, student))
+    distiller.fit(IMAGES, LABELS, batch_size=4, epochs=3, verbose=0)
+    assert (int(teacher_calls.count), int(student_calls.count)) == (6, 6)
+    distiller.evaluate(IMAGES, LABELS, verbose=0, batch_size=8)
+    assert (int(teacher_calls.count), int(student_calls.count)) == (7, 7)
+
+
+def test_logits_with_the_batch_are_as_good_as_the_teacher():
+    start = without_norm().get_weights()
+    teacher, results = without_norm(), []
+    logits = teacher.predict(IMAGES, verbose=0)
+    for given, y in ((teacher, LABELS), (None, (LABELS, logits))):
+        student = without_norm()
+        student.set_weights(start)
+        distiller = compiled(Distiller(given, student, alpha=0.7), rate=0.1)
+        data = tf.data.Dataset.from_tensor_slices((IMAGES, y)).batch(4)
+        history = distiller.fit(data, epochs=3, verbose=0, validation_data=(IMAGES, y))
+        results.append((student.get_weights(), history.history))
+    (online, logs), (cached, cached_logs) = results
+    for a, b in zip(online, cached, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert set(logs) == set(cached_logs) >= {"teacher_agreement", "val_accuracy"}
+    for name in logs:
+        np.testing.assert_allclose(logs[name], cached_logs[name], rtol=1e-4)
+
+
+def test_a_teacher_with_the_batch_does_not_run():
+    (teacher, calls), (student, _) = map(counted, pair())
+    distiller = compiled(Distiller(teacher, student))
+    logits = RANDOM.normal(size=(8, 5)).astype("float32")
+    distiller.fit(IMAGES, (LABELS, logits), verbose=0)
+    assert int(calls.count) == 0
+    with pytest.raises(ValueError, match="must come with the batch"):
+        compiled(Distiller(None, student)).fit(IMAGES, LABELS, verbose=0)
+
+
+def test_alpha_zero_is_plain_training_and_asks_nobody():
+    teacher, calls = counted(without_norm())
+    first = without_norm()
+    second = without_norm()
+    second.set_weights(first.get_weights())
+    distiller = compiled(Distiller(teacher, first, alpha=0.0), rate=0.1)
+    logs = distiller.fit(
+        IMAGES, LABELS, batch_size=4, epochs=2, shuffle=False, verbose=0
+    ).history
+    second.compile(keras.optimizers.SGD(0.1), LabelLoss(), metrics=[LabelAccuracy()])
+    plain = second.fit(
+        IMAGES, LABELS, batch_size=4, epochs=2, shuffle=False, verbose=0
+    ).history
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert int(calls.count) == 0 and "teacher_agreement" not in logs
+    np.testing.assert_allclose(logs["loss"], plain["loss"], rtol=1e-5)
+    np.testing.assert_allclose(logs["accuracy"], plain["accuracy"])
+
+
+def test_agreement_counts_equal_best_classes():
+    teacher, student = pair()
+    logs = compiled(Distiller(teacher, student)).evaluate(
+        IMAGES, LABELS, verbose=0, return_dict=True
+    )
+    same = np.argmax(teacher(IMAGES), -1) == np.argmax(student(IMAGES), -1)
+    assert np.isclose(logs["teacher_agreement"], same.mean())
+
+
+def test_the_teacher_answers_with_the_mean_of_its_draws():
+    teacher, student = classifier("standard", seed=1), classifier("no_noise", seed=2)
+    v1keras.set_noise(teacher, "stochastic", seed=5)
+    draws = [np.asarray(teacher(IMAGES), "float64") for _ in range(3)]
+    assert np.abs(draws[0] - draws[1]).max() > 1e-3
+    v1keras.set_noise(teacher, "stochastic", seed=5)
+    distiller = compiled(Distiller(teacher, student, temperature=2.0, teacher_draws=3))
+    logs = distiller.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    soft = 4.0 * kl(np.mean(draws, 0), np.asarray(student(IMAGES), "float64"), 2.0, 2.0)
+    assert np.isclose(logs["soft_target_loss"], soft, rtol=1e-3)
+
+
+def test_labels_of_mixed_images_are_distributions():
+    teacher, student = pair()
+    labels = RANDOM.dirichlet(np.ones(5), 8).astype("float32")
+    logs = compiled(Distiller(teacher, student)).evaluate(
+        IMAGES, labels, verbose=0, return_dict=True
+    )
+    logits = np.asarray(student(IMAGES), "float64")
+    expected = -np.mean(np.sum(labels * log_softmax(logits, -1), -1))
+    assert np.isclose(logs["label_loss"], expected, rtol=1e-4)
+    same = logits.argmax(-1) == labels.argmax(-1)
+    assert np.isclose(logs["accuracy"], same.mean())
+
+
+def test_features_of_all_members_are_predicted_through_a_projection():
+    members = [classifier("standard", seed=s) for s in (1, 3)]
+    teacher = build_ensemble(members)
+    v1keras.set_noise(teacher, "off")
+    student = classifier("no_noise", seed=2)
+    distiller = compiled(
+        Distiller(teacher, student, feature_layer="layer2_1_relu2", feature_weight=0.5)
+    )
+
+    def features(model):
+        inner = keras.Model(model.input, model.get_layer("layer2_1_relu2").output)
+        return np.asarray(inner(IMAGES), "float64")
+
+    theirs = np.concatenate([features(member) for member in members], axis=-1)
+    kernel = np.asarray(distiller.projection.kernel, "float64")
+    assert kernel.shape == (32, 64)
+    distance = ((theirs - features(student) @ kernel) ** 2).sum((1, 2, 3))
+    expected = np.mean(distance / (theirs**2).sum((1, 2, 3)))
+    logs = distiller.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert np.isclose(logs["feature_loss"], expected, rtol=1e-3)
+    total = 0.5 * (logs["soft_target_loss"] + logs["label_loss"] + logs["feature_loss"])
+    assert np.isclose(logs["loss"], total, rtol=1e-4)
+    np.testing.assert_allclose(
+        distiller.predict(IMAGES, verbose=0)["logits"], student(IMAGES), atol=1e-4
+    )
+
+
+def test_feature_matching_resumes_and_saves_the_student_alone(tmp_path):
+    teacher, student = pair()
+    settings = {
+        "feature_layer": "layer2_1_relu2",
+        "teacher_layers": ["layer2_1_relu2", "layer2_0_relu2"],
+        "feature_weight": 1.0,
+    }
+    distiller = compiled(Distiller(teacher, student, **settings), rate=0.1)
+    before = [w.numpy() for w in teacher.weights]
+    first = distiller.fit(IMAGES, LABELS, verbose=0).history["feature_loss"]
+    for weight, old in zip(teacher.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    distiller.save_weights(tmp_path / "training.weights.h5")
+    resumed = compiled(Distiller(teacher, pair()[1], **settings))
+    resumed.load_weights(tmp_path / "training.weights.h5")
+    np.testing.assert_array_equal(
+        resumed.projection.kernel, distiller.projection.kernel
+    )
+    then = distiller.fit(IMAGES, LABELS, epochs=10, verbose=0).history["feature_loss"]
+    assert then[-1] < first[0]
+    distiller.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    assert len(loaded.weights) == len(student.weights)
+    np.testing.assert_allclose(loaded(IMAGES), student(IMAGES), atol=1e-6)
+    with pytest.raises(ValueError, match="feature maps of teacher and student"):
+        Distiller(teacher, student, **{**settings, "feature_layer": "layer3_1_relu2"})
+
+
+def test_mixed_precision_keeps_the_losses_in_float32():
+    with precision(True):
+        teacher, student = pair()
+        distiller = compiled(
+            Distiller(
+                teacher, student, feature_layer="layer2_1_relu2", feature_weight=0.5
+            )
+        )
+    assert student.get_layer("layer2_1_relu2").compute_dtype == "bfloat16"
+    history = distiller.fit(IMAGES, LABELS, epochs=2, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    logits = student(IMAGES, training=False)
+    loss = distiller.compute_loss(IMAGES, LABELS, distiller(IMAGES))
+    assert logits.dtype == loss.dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [SoftTargetLoss(2.0, scale=3.0, teacher_scale=8.0), LabelLoss(), FeatureLoss()],
+)
+def test_losses_are_serializable(loss):
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(copy) is type(loss) and copy.get_config() == loss.get_config()
+    target, prediction = RANDOM.normal(size=(2, 8, 5))
+    if isinstance(loss, LabelLoss):
+        target = LABELS
+    assert float(copy(target, prediction)) == float(loss(target, prediction))
+
+
 def test_refusals():
     teacher, student = pair()
     other = build_classifier(
@@ -189,3 +394,11 @@ def test_refusals():
         Distiller(teacher, student, alpha=1.5)
     with pytest.raises(ValueError, match="temperature=0"):
         Distiller(teacher, student, temperature=0)
+    with pytest.raises(ValueError, match="teacher_draws=0"):
+        Distiller(teacher, student, teacher_draws=0)
+    with pytest.raises(ValueError, match=r"feature_weight=0\.0"):
+        Distiller(teacher, student, feature_layer="pool")
+    with pytest.raises(ValueError, match="takes a teacher"):
+        Distiller(None, student, feature_layer="pool", feature_weight=1.0)
+    with pytest.raises(ValueError, match=r"must name layers of .*'pol'"):
+        Distiller(teacher, student, feature_layer="pol", feature_weight=1.0)

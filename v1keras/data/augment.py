@@ -6,6 +6,7 @@ one: a model that has trained on them says nothing about robustness.
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -88,6 +89,9 @@ class AffineAugmentation:
     TensorShape([8, 64, 64, 3])
     """
 
+    DRAWS: ClassVar[int] = 5
+    """How many random numbers one image takes."""
+
     rotation: float = 30.0
     translation: float = 0.05
     scale: tuple[float, float] = (1.0, 1.2)
@@ -122,16 +126,28 @@ class AffineAugmentation:
         Returns:
             float32 tensor (B, H, W, C).
         """
+        unit = tf.random.stateless_uniform((tf.shape(images)[0], self.DRAWS), seed)
+        return self.apply(images, unit)
+
+    def apply(self, images: tf.Tensor, unit: tf.Tensor) -> tf.Tensor:
+        """Augments a batch by given draws, those of an image in each row.
+
+        Args:
+            images: float32 tensor (B, H, W, C).
+            unit: float32 tensor (B, `DRAWS`). Uniform on [0, 1).
+
+        Returns:
+            float32 tensor (B, H, W, C).
+        """
         shape = tf.shape(images)
-        batch, height, width = shape[0], shape[1], shape[2]
-        unit = tf.random.stateless_uniform((5, batch), seed)
+        height, width = shape[1], shape[2]
         signed = 2 * unit - 1
         sides = tf.cast(tf.stack([width, height]), tf.float32)
         transforms = affine_transforms(
-            rotation=signed[0] * math.radians(self.rotation),
-            translation=tf.transpose(signed[1:3]) * self.translation * sides,
-            scale=self.scale[0] + (self.scale[1] - self.scale[0]) * unit[3],
-            flip=(unit[4] < 0.5) & self.flip,
+            rotation=signed[:, 0] * math.radians(self.rotation),
+            translation=signed[:, 1:3] * self.translation * sides,
+            scale=self.scale[0] + (self.scale[1] - self.scale[0]) * unit[:, 3],
+            flip=(unit[:, 4] < 0.5) & self.flip,
             image_shape=(height, width),
         )
         return transform_images(images, transforms)

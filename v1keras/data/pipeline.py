@@ -1,15 +1,17 @@
 """Batches for training and evaluation, as `tf.data` datasets."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from v1keras.data.augment import AffineAugmentation, get_augmentation
 from v1keras.data.datasets import Split
+from v1keras.data.mixing import Mixing
 
 # Independent streams are derived from one seed.
-_SHUFFLE_STREAM, _AUGMENT_STREAM = 0, 1
+_SHUFFLE_STREAM, _AUGMENT_STREAM, _MIXING_STREAM = 0, 1, 2
 
 
 def steps_per_epoch(
@@ -38,14 +40,19 @@ def pipeline(
     seed: int = 0,
     drop_remainder: bool = False,
     start_epoch: int = 0,
+    views: int = 0,
+    mixing: Mixing | None = None,
+    num_classes: int | None = None,
+    teacher_logits: Sequence[np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Batches of a split.
 
     For evaluation it is one pass in the order of the split. For training it is
-    **endless**: every epoch shows each image once, in an order and with an augmentation
-    that depend on `seed` and the number of the epoch only. So a training that is
-    resumed with `start_epoch=k` sees what it would have seen without the break, and
-    `fit` must be told where an epoch ends by `steps_per_epoch`.
+    **endless**: every epoch shows each image once, in an order that depends on `seed`
+    and the number of the epoch only, and with an augmentation that depends on `seed`,
+    the image and its view: the number of the epoch, or that modulo `views`. So a
+    training that is resumed with `start_epoch=k` sees what it would have seen without
+    the break, and `fit` must be told where an epoch ends by `steps_per_epoch`.
 
     Args:
         split: `Split`.
@@ -57,9 +64,18 @@ def pipeline(
         drop_remainder: bool. Whether a smaller last batch is left out. Defaults to
             `False`.
         start_epoch: int. The epoch that training begins with, from 0. Defaults to `0`.
+        views: int. How many augmented views there are of each image; `augmented_view`
+            gives them one by one. 0 for a new one in each epoch. Defaults to `0`.
+        mixing: `Mixing` or None. Mixes images and their targets; for training only.
+            Labels become distributions, float32 (B, num_classes). Defaults to `None`.
+        num_classes: int or None. Needed for `mixing` only.
+        teacher_logits: sequence of arrays (n, classes) or None. A teacher's logits for
+            each view of each image, of the split's own images for evaluation; labels
+            then come with those of the batch. Defaults to `None`.
 
     Returns:
-        A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), int32 (B,)).
+        A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), labels int32 (B,)), or
+        with teacher logits of (images, (labels, float32 (B, classes))).
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -73,19 +89,95 @@ def pipeline(
     ... )
     """
     augmentation = get_augmentation(augment)
+    _check_sizes(split, batch_size, drop_remainder)
+    if min(seed, start_epoch, views) < 0:
+        raise ValueError(
+            "`seed`, `start_epoch` and `views` must not be negative. "
+            f"Received: seed={seed}, start_epoch={start_epoch}, views={views}"
+        )
+    if not training and (augmentation, mixing) != (None, None):
+        raise ValueError(
+            "`augment` and `mixing` are for training; evaluation shows images as they "
+            f"are. Received: augment={augment!r}, mixing={mixing} with training=False"
+        )
+    if mixing is not None and num_classes is None:
+        raise ValueError("`mixing` needs `num_classes`. Received: num_classes=None")
+    if teacher_logits is not None:
+        _check_logits(teacher_logits, len(split), views if training else 1)
+
+    if training:
+        batches = _shuffled_batches(
+            len(split), batch_size, seed, drop_remainder, start_epoch, views
+        )
+    else:
+        order = tf.data.Dataset.range(len(split))
+        batches = order.batch(batch_size, drop_remainder=drop_remainder)
+        batches = batches.map(
+            lambda indices: (indices, tf.zeros(0), tf.zeros(2, tf.int64), 0)
+        )
+    read = _reader(split, batch_size if drop_remainder else None)
+
+    def show(indices, draws, mixing_seed, view):
+        images, labels = read(indices)
+        if augmentation is not None:
+            images = augmentation.apply(images, draws)
+        if mixing is not None:
+            labels = tf.one_hot(labels, num_classes)
+        targets = (labels,)
+        if teacher_logits is not None:
+            targets = (labels, _logits_of(teacher_logits, view, indices))
+        if mixing is not None:
+            images, targets = mixing(images, targets, mixing_seed)
+        return images, targets if teacher_logits is not None else targets[0]
+
+    return _prefetched(batches, show)
+
+
+def augmented_view(
+    split: Split,
+    view: int,
+    *,
+    batch_size: int,
+    augment: str | AffineAugmentation | None,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """One view of each image, as `pipeline` shows it in training.
+
+    Args:
+        split: `Split`.
+        view: int. Its number, from 0.
+        batch_size: int. Images in a batch (all replicas together).
+        augment: str, `AffineAugmentation` or None. See `pipeline`.
+        seed: int. That of the training. Defaults to `0`.
+
+    Returns:
+        A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), int32 (B,)), one pass
+        in the order of the split.
+
+    Example:
+
+    >>> train = load_dataset("shapes").split("train")
+    >>> views = augmented_view(train, 0, batch_size=64, augment="paper")
+    """
+    augmentation = get_augmentation(augment)
+    _check_sizes(split, batch_size, drop_remainder=False)
+    draws = _view_draws(len(split), seed, tf.constant(view, tf.int64))
+    order = tf.data.Dataset.from_tensor_slices((tf.range(len(split)), draws))
+    read = _reader(split, None)
+
+    def show(indices, draws):
+        images, labels = read(indices)
+        if augmentation is not None:
+            images = augmentation.apply(images, draws)
+        return images, labels
+
+    return _prefetched(order.batch(batch_size), show)
+
+
+def _check_sizes(split: Split, batch_size: int, drop_remainder: bool) -> None:
     if batch_size < 1:
         raise ValueError(
             f"`batch_size` must be positive. Received: batch_size={batch_size}"
-        )
-    if seed < 0 or start_epoch < 0:
-        raise ValueError(
-            "`seed` and `start_epoch` must not be negative. "
-            f"Received: seed={seed}, start_epoch={start_epoch}"
-        )
-    if augmentation is not None and not training:
-        raise ValueError(
-            "`augment` is for training; evaluation shows images as they are. "
-            f"Received: augment={augment!r} with training=False"
         )
     if drop_remainder and batch_size > len(split):
         raise ValueError(
@@ -93,17 +185,26 @@ def pipeline(
             f"{split.name!r} when smaller batches are dropped. "
             f"Received: batch_size={batch_size}"
         )
-    if training:
-        batches = _shuffled_batches(
-            len(split), batch_size, seed, drop_remainder, start_epoch
-        )
-    else:
-        order = tf.data.Dataset.range(len(split))
-        batches = order.batch(batch_size, drop_remainder=drop_remainder)
-        batches = batches.map(lambda indices: (indices, tf.zeros(2, tf.int32)))
-    fixed_size = batch_size if drop_remainder else None
 
-    def read(indices: tf.Tensor, batch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+
+def _check_logits(logits: Sequence[np.ndarray], images: int, views: int) -> None:
+    shapes = [each.shape for each in logits]
+    wrong = [shape for shape in shapes if len(shape) != 2 or shape[0] != images]
+    if wrong or len(shapes) != views or len(set(shapes)) > 1:
+        raise ValueError(
+            f"`teacher_logits` must be {views} arrays of shape ({images}, classes), one "
+            f"for each view. Received: {len(shapes)} of shapes "
+            f"{', '.join(map(str, sorted(set(shapes))))}"
+        )
+
+
+def _reader(
+    split: Split, fixed_size: int | None
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function from indices to float32 images and int32 labels."""
+    size = split.image_size
+
+    def read(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Python reads the batch, so that arrays in memory and files on disk go one
         # way, and no tensor of the whole data set ends up in the graph.
         images, labels = tf.numpy_function(
@@ -112,16 +213,26 @@ def pipeline(
             (tf.uint8, tf.int32),
             stateful=False,
         )
-        size = split.image_size
-        images = tf.cast(
-            tf.ensure_shape(images, (fixed_size, size, size, 3)), tf.float32
-        )
-        labels = tf.ensure_shape(labels, (fixed_size,))
-        if augmentation is not None:
-            images = augmentation(images, batch_seed)
-        return images, labels
+        images = tf.ensure_shape(images, (fixed_size, size, size, 3))
+        return tf.cast(images, tf.float32), tf.ensure_shape(labels, (fixed_size,))
 
-    batches = batches.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return read
+
+
+def _logits_of(
+    logits: Sequence[np.ndarray], view: tf.Tensor, indices: tf.Tensor
+) -> tf.Tensor:
+    chosen = tf.numpy_function(
+        lambda view, indices: logits[view][indices].astype(np.float32),
+        [view, indices],
+        tf.float32,
+        stateful=False,
+    )
+    return tf.ensure_shape(chosen, (indices.shape[0], logits[0].shape[1]))
+
+
+def _prefetched(batches: tf.data.Dataset, show: Callable) -> tf.data.Dataset:
+    batches = batches.map(show, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     # Replicas get parts of each batch; there are no input files to divide.
     options.experimental_distribute.auto_shard_policy = (
@@ -131,26 +242,41 @@ def pipeline(
 
 
 def _shuffled_batches(
-    count: int, batch_size: int, seed: int, drop_remainder: bool, start_epoch: int
+    count: int,
+    batch_size: int,
+    seed: int,
+    drop_remainder: bool,
+    start_epoch: int,
+    views: int,
 ) -> tf.data.Dataset:
-    """Endless (indices, seed of the batch), epoch after epoch."""
+    """Endless (indices, draws of augmentation, seed of mixing, view) of batches."""
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        view = epoch % views if views else epoch
         shuffle_seed = _fold_in(seed, _SHUFFLE_STREAM, epoch)
         order = tf.random.experimental.stateless_shuffle(
             tf.range(count, dtype=tf.int64), shuffle_seed
         )
-        order = tf.data.Dataset.from_tensor_slices(order)
+        draws = tf.gather(_view_draws(count, seed, view), order)
+        order = tf.data.Dataset.from_tensor_slices((order, draws))
         batches = order.batch(batch_size, drop_remainder=drop_remainder)
-        augment_seed = _fold_in(seed, _AUGMENT_STREAM, epoch)
+        mixing_seed = _fold_in(seed, _MIXING_STREAM, epoch)
         return batches.enumerate().map(
-            lambda step, indices: (
-                indices,
-                tf.random.experimental.stateless_fold_in(augment_seed, step),
+            lambda step, batch: (
+                *batch,
+                tf.random.experimental.stateless_fold_in(mixing_seed, step),
+                view,
             )
         )
 
     return tf.data.Dataset.counter(start_epoch).flat_map(epoch_batches)
+
+
+def _view_draws(count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
+    """The draws of augmentation of all images: the same for each view's number."""
+    return tf.random.stateless_uniform(
+        (count, AffineAugmentation.DRAWS), _fold_in(seed, _AUGMENT_STREAM, view)
+    )
 
 
 def _fold_in(seed: int, stream: int, epoch: tf.Tensor) -> tf.Tensor:

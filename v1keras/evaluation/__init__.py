@@ -11,7 +11,7 @@ from v1keras.evaluation.images import (
     OnlineImages,
     StoredImages,
 )
-from v1keras.evaluation.predict import file_fingerprint, open_cache, predict_cells
+from v1keras.evaluation.predict import open_cache, predict_cells
 from v1keras.evaluation.report import required_measurements, write_report
 from v1keras.evaluation.robustness import Estimate, RobustnessTable, build_table
 from v1keras.evaluation.sections import Section, picture
@@ -33,7 +33,6 @@ __all__ = [
     "compare",
     "corrupted_cells",
     "evaluate_models",
-    "file_fingerprint",
     "format_table",
     "open_cache",
     "picture",

@@ -7,8 +7,15 @@ from v1keras.models.classifier import (
     build_classifier,
     setting_for,
 )
-from v1keras.models.distiller import Distiller, SoftTargetLoss
+from v1keras.models.distiller import Distiller
 from v1keras.models.ensemble import MeanLogits, build_ensemble
+from v1keras.models.features import with_features
+from v1keras.models.losses import (
+    FeatureLoss,
+    LabelAccuracy,
+    LabelLoss,
+    SoftTargetLoss,
+)
 from v1keras.models.resnet import ARCHITECTURES
 
 __all__ = [
@@ -16,10 +23,14 @@ __all__ = [
     "IMAGENET",
     "TINY_IMAGENET",
     "Distiller",
+    "FeatureLoss",
+    "LabelAccuracy",
+    "LabelLoss",
     "MeanLogits",
     "SoftTargetLoss",
     "V1Setting",
     "build_classifier",
     "build_ensemble",
     "setting_for",
+    "with_features",
 ]

@@ -1,87 +1,50 @@
 """Distillation of a teacher's knowledge into a student."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
-
-@keras.saving.register_keras_serializable(package="v1keras")
-class SoftTargetLoss(keras.losses.Loss):
-    """Kullback-Leibler divergence from softened teacher to softened student.
-
-    `scale * sum_c p_c (log p_c - log q_c)` with `p = softmax(teacher / T)` and
-    `q = softmax(student / T)`, in float32 (Hinton, Vinyals and Dean 2015). Their
-    `scale = T^2` keeps the size of the gradient independent of T.
-
-    Args:
-        temperature: float. T, at least above 0. Defaults to `4.0`.
-        scale: float or None. Factor on the divergence; None for `T^2`.
-        reduction: str. As in every Keras loss.
-        name: str. The name of the loss.
-
-    Call arguments:
-        y_true: teacher's logits, (batch, classes).
-        y_pred: student's logits, (batch, classes).
-
-    Raises:
-        ValueError: if `temperature` is not positive.
-
-    Example:
-
-    >>> loss = v1keras.models.SoftTargetLoss(temperature=2.0)
-    >>> float(loss(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])))
-    0.0
-    """
-
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        scale: float | None = None,
-        reduction: str = "sum_over_batch_size",
-        name: str = "soft_target_loss",
-        **kwargs,
-    ):
-        super().__init__(
-            name=name, reduction=reduction, **{"dtype": "float32", **kwargs}
-        )
-        if temperature <= 0:
-            raise ValueError(
-                f"`temperature` must be positive. Received: temperature={temperature}"
-            )
-        self.temperature = temperature
-        self.scale = scale
-
-    def call(self, y_true, y_pred):
-        log_teacher = ops.log_softmax(y_true / self.temperature, axis=-1)
-        log_student = ops.log_softmax(y_pred / self.temperature, axis=-1)
-        divergence = ops.sum(
-            ops.exp(log_teacher) * (log_teacher - log_student), axis=-1
-        )
-        scale = self.temperature**2 if self.scale is None else self.scale
-        return scale * divergence
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "scale": self.scale,
-        }
+from v1keras.layers.neuronal_noise import noise_layers
+from v1keras.models.features import with_features
+from v1keras.models.losses import (
+    FeatureLoss,
+    LabelLoss,
+    SoftTargetLoss,
+)
 
 
 class Distiller(keras.Model):
-    """Trains a student on labels and on the logits of a frozen teacher.
+    """Trains a student on labels and on the answers of a frozen teacher.
 
-    `loss = alpha * SoftTargetLoss(teacher, student) + (1 - alpha) * cross-entropy`.
+    `loss = alpha * SoftTargetLoss(teacher, student) + (1 - alpha) * LabelLoss
+    + feature_weight * FeatureLoss(teacher's features, student's)`.
+
     The teacher runs in inference mode on the images that the student sees; its V1
-    noise stays as it is set. The losses are the distiller's own: `compile` takes
-    optimizer and metrics (on labels and student logits) only. `evaluate` reports the
-    same losses; `save` writes the student alone.
+    noise stays as it is set. Or its logits come with the batch: `fit` and `evaluate`
+    then take `y = (labels, logits)`, and the teacher, if there is one, does not run.
+    Labels are indices or, for mixed images, distributions. The losses are the
+    distiller's own: `compile` takes optimizer and metrics (on labels and student
+    logits) only. `teacher_agreement`, how often the two name the same class, is always
+    reported. With `alpha=0` and no feature matching nothing is asked of a teacher.
+    `evaluate` reports the same losses; `save` writes the student alone.
 
     Args:
-        teacher: `keras.Model` that gives logits, for example an ensemble.
+        teacher: `keras.Model` that gives logits, for example an ensemble, or None where
+            logits come with the batch.
         student: `keras.Model` that gives logits of the same shape.
         temperature: float. Temperature of the soft targets. Defaults to `4.0`.
         alpha: float. Weight of the soft targets, in [0, 1]. Defaults to `0.5`.
         soft_target_scale: float or None. Factor on the divergence; None for `T^2`.
+        teacher_scale: float. Factor on the teacher's logits. Defaults to `1.0`.
+        teacher_draws: int. The teacher's answer is the mean over so many draws of its
+            noise. Defaults to `1`.
+        feature_layer: str or None. The student's layer whose output learns to predict
+            the teacher's, through a 1x1 projection where channels differ. Maps must
+            have one size.
+        teacher_layers: sequence of str. Layers of the teacher, or of the members of an
+            ensemble; their outputs are concatenated. By default `feature_layer`.
+        feature_weight: float. Weight of the feature loss. Defaults to `0.0`.
         **kwargs: the arguments of every `keras.Model`.
 
     Raises:
@@ -89,55 +52,90 @@ class Distiller(keras.Model):
 
     Example:
 
-    >>> teacher = v1keras.models.build_classifier("resnet18", num_classes=10, width=8)
+    >>> teacher = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
     >>> student = v1keras.models.build_classifier(
-    ...     "resnet18", "no_noise", num_classes=10, width=8
+    ...     "resnet18", "no_noise", num_classes=10, width=16
     ... )
     >>> distiller = v1keras.models.Distiller(teacher, student, temperature=4.0)
-    >>> distiller.compile("sgd", metrics=["accuracy"])
+    >>> distiller.compile("sgd", metrics=[v1keras.models.LabelAccuracy()])
     """
 
     def __init__(
         self,
-        teacher: keras.Model,
+        teacher: keras.Model | None,
         student: keras.Model,
         *,
         temperature: float = 4.0,
         alpha: float = 0.5,
         soft_target_scale: float | None = None,
+        teacher_scale: float = 1.0,
+        teacher_draws: int = 1,
+        feature_layer: str | None = None,
+        teacher_layers: Sequence[str] = (),
+        feature_weight: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if teacher.output_shape != student.output_shape:
-            raise ValueError(
-                "Teacher and student must give logits of the same shape. Received: "
-                f"{teacher.name} with {teacher.output_shape}, "
-                f"{student.name} with {student.output_shape}"
-            )
-        if teacher.input_shape != student.input_shape:
-            raise ValueError(
-                "Teacher and student must take images of the same shape. Received: "
-                f"{teacher.name} with {teacher.input_shape}, "
-                f"{student.name} with {student.input_shape}"
-            )
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
-        teacher.trainable = False
-        # Within a function the teacher is no part of the distiller: its weights are
-        # neither counted nor saved.
-        self._teach = lambda images: teacher(images, training=False)
+        if teacher_draws < 1:
+            raise ValueError(
+                "`teacher_draws` must be at least 1. "
+                f"Received: teacher_draws={teacher_draws}"
+            )
+        if feature_weight < 0 or (feature_weight > 0) != (feature_layer is not None):
+            raise ValueError(
+                "`feature_weight` must be positive with a `feature_layer` and 0 without "
+                f"one. Received: feature_weight={feature_weight}, "
+                f"feature_layer={feature_layer!r}"
+            )
+        if feature_layer is not None and teacher is None:
+            raise ValueError(
+                "Matching features takes a teacher, not its logits only. "
+                "Received: teacher=None"
+            )
+        if teacher is not None:
+            _check_shapes(teacher, student)
+            teacher.trainable = False
         self.student = student
         self.alpha = alpha
-        self.soft_target_loss = SoftTargetLoss(temperature, soft_target_scale)
-        self.label_loss = keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, dtype="float32", name="label_loss"
+        self.feature_weight = feature_weight
+        self._matches = feature_layer is not None
+        self._is_taught = alpha > 0 or self._matches
+        self.soft_target_loss = SoftTargetLoss(
+            temperature, soft_target_scale, teacher_scale
         )
-        self._soft_mean = keras.metrics.Mean(name="soft_target_loss")
+        self.label_loss = LabelLoss()
         self._label_mean = keras.metrics.Mean(name="label_loss")
+        if self._is_taught:
+            self._soft_mean = keras.metrics.Mean(name="soft_target_loss")
+            self._agreement = keras.metrics.Mean(name="teacher_agreement")
+        answering = student
+        if self._matches:
+            teacher = with_features(teacher, teacher_layers or [feature_layer])
+            answering = with_features(student, [feature_layer])
+            self.feature_loss = FeatureLoss()
+            self._feature_mean = keras.metrics.Mean(name="feature_loss")
+            self.projection = _projection(teacher, answering)
+        # Within functions neither the teacher nor a second view of the student is a
+        # part of the distiller, whose weights would be counted and saved.
+        self._answer = lambda images, training: answering(images, training=training)
+        self._teach = None
+        if teacher is not None:
+            stochastic = any(layer.is_stochastic for layer in noise_layers(teacher))
+            draws = teacher_draws if stochastic else 1
+            self._teach = lambda images: _mean_answer(teacher, images, draws)
         self.built = True
 
     @classmethod
-    def paper(cls, teacher: keras.Model, student: keras.Model, *, members: int = 8):
+    def paper(
+        cls,
+        teacher: keras.Model | None,
+        student: keras.Model,
+        *,
+        members: int = 8,
+        **kwargs,
+    ):
         """The loss of Baidya et al. 2021: a sharp target and no factor of `T^2`.
 
         They soften the *sum* of the members' logits with T = 5. For a teacher that
@@ -146,39 +144,136 @@ class Distiller(keras.Model):
         `softmax(members * teacher / 5)` and `softmax(student / 5)`.
 
         Args:
-            teacher: `keras.Model` that gives the mean logits of its members.
+            teacher: `keras.Model` that gives the mean logits of its members, or None
+                where these come with the batch.
             student: `keras.Model` that gives logits.
             members: int. The number of members. Defaults to `8`.
+            **kwargs: further arguments of `Distiller`.
 
         Returns:
             `Distiller`.
         """
-        summed = keras.layers.Rescaling(float(members), dtype="float32")
-        inputs = keras.Input(teacher.input_shape[1:])
-        teacher = keras.Model(inputs, summed(teacher(inputs)), name=teacher.name)
-        return cls(teacher, student, temperature=5.0, alpha=0.5, soft_target_scale=1.0)
+        return cls(
+            teacher,
+            student,
+            temperature=5.0,
+            alpha=0.5,
+            soft_target_scale=1.0,
+            teacher_scale=float(members),
+            **kwargs,
+        )
 
     def call(self, images, training=None):
-        return self.student(images, training=training)
+        return self._answer(images, training)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        targets = ops.cast(ops.stop_gradient(self._teach(x)), "float32")
-        logits = ops.cast(y_pred, "float32")
-        # Called as a loss, the value is divided by the number of replicas, as a
-        # gradient needs it; the means that are shown take the undivided samples.
-        soft = self.soft_target_loss(targets, logits, sample_weight)
-        hard = self.label_loss(y, logits, sample_weight)
-        self._soft_mean.update_state(
-            self.soft_target_loss.call(targets, logits), sample_weight
+        labels, targets = _labels_and_logits(y)
+        answer = y_pred if self._matches else {"logits": y_pred}
+        logits = ops.cast(answer["logits"], "float32")
+        loss = (1.0 - self.alpha) * self._add(
+            self.label_loss, self._label_mean, labels, logits, sample_weight
         )
-        self._label_mean.update_state(self.label_loss.call(y, logits), sample_weight)
-        loss = self.alpha * soft + (1.0 - self.alpha) * hard
+        if self._is_taught:
+            taught = self._taught(x, targets)
+            loss = loss + self.alpha * self._add(
+                self.soft_target_loss,
+                self._soft_mean,
+                taught["logits"],
+                logits,
+                sample_weight,
+            )
+            best = [ops.argmax(each, axis=-1) for each in (taught["logits"], logits)]
+            self._agreement.update_state(ops.equal(*best), sample_weight)
+        if self._matches:
+            features = ops.cast(self.projection(answer["features"]), "float32")
+            loss = loss + self.feature_weight * self._add(
+                self.feature_loss,
+                self._feature_mean,
+                taught["features"],
+                features,
+                sample_weight,
+            )
         if self.losses:  # regularisers of the student
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
 
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        labels, _ = _labels_and_logits(y)
+        logits = y_pred["logits"] if self._matches else y_pred
+        return super().compute_metrics(x, labels, logits, sample_weight)
+
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves the student, which is all that will be used."""
         self.student.save(filepath, overwrite=overwrite, **kwargs)
+
+    def _taught(self, images, logits) -> dict:
+        """What the teacher says, from the batch or from the teacher itself."""
+        if logits is None or self._matches:
+            if self._teach is None:
+                raise ValueError(
+                    "Without a teacher its logits must come with the batch, as "
+                    "y = (labels, logits). Received: y = labels"
+                )
+            answer = self._teach(images)
+        else:
+            answer = {"logits": logits}
+        return {
+            name: ops.cast(ops.stop_gradient(value), "float32")
+            for name, value in answer.items()
+        }
+
+    @staticmethod
+    def _add(loss, mean, target, prediction, sample_weight):
+        # Called as a loss, the value is divided by the number of replicas, as a
+        # gradient needs it; the means that are shown take the undivided samples.
+        mean.update_state(loss.call(target, prediction), sample_weight)
+        return loss(target, prediction, sample_weight)
+
+
+def _check_shapes(teacher: keras.Model, student: keras.Model) -> None:
+    for what, thing in (
+        ("output_shape", "give logits"),
+        ("input_shape", "take images"),
+    ):
+        theirs, own = getattr(teacher, what), getattr(student, what)
+        if theirs != own:
+            raise ValueError(
+                f"Teacher and student must {thing} of the same shape. Received: "
+                f"{teacher.name} with {theirs}, {student.name} with {own}"
+            )
+
+
+def _labels_and_logits(y) -> tuple:
+    return y if isinstance(y, tuple | list) else (y, None)
+
+
+def _mean_answer(teacher: keras.Model, images, draws: int) -> dict:
+    """The mean of several calls, whose noise differs."""
+    answers = [teacher(images, training=False) for _ in range(draws)]
+    if not isinstance(answers[0], dict):
+        answers = [{"logits": answer} for answer in answers]
+    return {
+        name: sum(ops.cast(each[name], "float32") for each in answers) / draws
+        for name in answers[0]
+    }
+
+
+def _projection(teacher: keras.Model, student: keras.Model) -> keras.layers.Layer:
+    """From the student's features to the teacher's number of channels."""
+    theirs, own = (model.output["features"].shape for model in (teacher, student))
+    if theirs[1:-1] != own[1:-1]:
+        raise ValueError(
+            "The feature maps of teacher and student must have one size. Received: "
+            f"{theirs[1:-1]} and {own[1:-1]}"
+        )
+    same = theirs[-1] == own[-1]
+    layer = (
+        keras.layers.Identity(name="projection")
+        if same
+        # On maps, a dense layer is a 1x1 convolution.
+        else keras.layers.Dense(theirs[-1], use_bias=False, name="projection")
+    )
+    layer.build(own)
+    return layer

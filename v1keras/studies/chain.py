@@ -130,7 +130,7 @@ def _check_folder(out: Path, config: StudyConfig) -> None:
             f"--out={out} exists and is not a study. Choose another folder"
         )
     there = json.loads(file.read_text(encoding="utf-8"))["settings"]
-    different = different_settings(there, _settings(config))
+    different = different_settings(there, _settings(config), StudyConfig)
     if different:
         raise FileExistsError(
             f"--out={out} holds another study: {'; '.join(different[:3])}. "

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 import time
@@ -115,9 +116,12 @@ class RunCheckpoint(keras.callbacks.Callback):
             atomic_write(self.folder / HISTORY_FILE) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, list(self.progress.history[0]))
+            history = self.progress.history
+            writer = csv.DictWriter(
+                file, list(dict.fromkeys(itertools.chain(*history)))
+            )
             writer.writeheader()
-            writer.writerows(self.progress.history)
+            writer.writerows(history)
 
     def _write_checkpoint(self, epoch: int, rate: float) -> None:
         state = {

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from v1keras.command_line import option
+from v1keras.data import Mixing
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import VARIANTS, Variant, get_variant
 
@@ -22,7 +23,7 @@ _VARIANT_OVERRIDES = (
     "distribution",
 )
 # Where a run is kept and how it is computed do not change what it is.
-_NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy")
+_NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy", "teacher_cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +101,15 @@ class TrainingSettings:
         "Random affine and flip, or none.",
         choices=("paper", "none"),
     )
+    mixup: float = option(
+        0.0,
+        "Blend pairs of training images and their labels, by shares from Beta(a, a).",
+    )
+    cutmix: float = option(
+        0.0,
+        "Paste boxes of one training image into another, of areas from Beta(a, a); "
+        "with --mixup, each image gets one of the two.",
+    )
     validation_fraction: float = option(
         0.05, "Share of the training images on which the best epoch is chosen."
     )
@@ -126,12 +136,20 @@ class TrainingSettings:
         for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
             value = getattr(self, name)
             _require(self, name, value is None or value > 0, "positive")
-        for name in ("seed", "split_seed", "weight_decay", "warmup_epochs"):
+        for name in (
+            "seed", "split_seed", "weight_decay", "warmup_epochs", "mixup", "cutmix",
+        ):  # fmt: skip
             _require(self, name, getattr(self, name) >= 0, "at least 0")
         _require(self, "learning_rate", self.learning_rate > 0, "positive")
         _require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         inside = 0 < self.validation_fraction < 1
         _require(self, "validation_fraction", inside, "between 0 and 1")
+
+    def mixing(self) -> Mixing | None:
+        """How training images are mixed."""
+        if not (self.mixup or self.cutmix):
+            return None
+        return Mixing(self.mixup, self.cutmix)
 
     def variant_overrides(self) -> dict[str, Any]:
         """What was given instead of the variant's own."""
@@ -172,13 +190,9 @@ class TrainConfig(TrainingSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillConfig(TrainConfig):
-    """A student's run: `TrainConfig` and how it is taught."""
+class TeachingSettings:
+    """How a student is taught. Every field is a flag."""
 
-    variant: str = option("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
-    members: tuple[str, ...] = option(
-        required=True, help="Folders of the runs whose ensemble is the teacher."
-    )
     distillation_loss: str = option(
         "scaled",
         "scaled: soft targets at --temperature with the factor T^2; paper: T = 5 on "
@@ -186,12 +200,61 @@ class DistillConfig(TrainConfig):
         choices=DISTILLATION_LOSSES,
     )
     temperature: float = option(4.0, "Temperature of the scaled soft targets.")
-    alpha: float = option(0.5, "Weight of the soft targets; labels get the rest.")
+    alpha: float = option(
+        0.5, "Weight of the soft targets; labels get the rest. 0 asks no teacher."
+    )
+    teacher_draws: int = option(
+        1, "The teacher's answer is the mean over so many draws of its noise."
+    )
+    teacher_views: int = option(
+        0,
+        "Augmented views of each image; the teacher answers each once, and epoch e "
+        "shows view e mod k. 0: a new view in each epoch, and the teacher beside.",
+    )
+    feature_layer: str | None = option(
+        None, "Layer of the student that learns to predict the teacher's."
+    )
+    teacher_layers: tuple[str, ...] = option(
+        (), "Layers of the teacher's members; by default --feature_layer."
+    )
+    feature_weight: float = option(0.0, "Weight of the loss between these layers.")
+
+    def check_teaching(self) -> None:
+        """Refuses values that make no distillation."""
+        _require(self, "temperature", self.temperature > 0, "positive")
+        _require(self, "alpha", 0 <= self.alpha <= 1, "in [0, 1]")
+        _require(self, "teacher_draws", self.teacher_draws >= 1, "at least 1")
+        _require(self, "teacher_views", self.teacher_views >= 0, "at least 0")
+        matches = self.feature_layer is not None
+        sense = self.feature_weight > 0 if matches else self.feature_weight == 0
+        what = "positive with --feature_layer, 0 without it"
+        _require(self, "feature_weight", sense, what)
+        online = not (matches and self.teacher_views)
+        _require(self, "teacher_views", online, "0 with --feature_layer")
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the student learns anything from the teacher."""
+        return self.alpha > 0 or self.feature_layer is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(TeachingSettings, TrainConfig):
+    """A student's run: `TrainConfig` and how it is taught."""
+
+    variant: str = option("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
+    members: tuple[str, ...] = option(
+        required=True, help="Folders of the runs whose ensemble is the teacher."
+    )
+    teacher_cache: str | None = option(
+        None,
+        "Folder of the teacher's logits for --teacher_views, for students that share "
+        "them; by default teacher/ in --out.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        _require(self, "temperature", self.temperature > 0, "positive")
-        _require(self, "alpha", 0 <= self.alpha <= 1, "in [0, 1]")
+        self.check_teaching()
 
 
 def _require(config, name: str, holds: bool, what: str) -> None:

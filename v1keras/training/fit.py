@@ -4,12 +4,19 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 
 from v1keras.data import ImageDataset, load_dataset, pipeline, steps_per_epoch
 from v1keras.files import write_json
-from v1keras.models import Distiller, build_classifier, build_ensemble
+from v1keras.models import (
+    Distiller,
+    LabelAccuracy,
+    LabelLoss,
+    build_classifier,
+    build_ensemble,
+)
 from v1keras.training.checkpoint import RunCheckpoint
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.optimizer import make_optimizer, make_plateau
@@ -17,12 +24,29 @@ from v1keras.training.run import (
     CONFIG_FILE,
     LOG_FOLDER,
     Run,
+    as_json,
     check_classes,
     check_same_classes,
     different_settings,
     versions,
 )
 from v1keras.training.strategy import get_strategy, precision
+from v1keras.training.teacher import TEACHER_FOLDER, TeacherLogits, cached_logits
+
+
+class _Task(NamedTuple):
+    """What is fitted, and what must be computed before.
+
+    Args:
+        model: `keras.Model`, not compiled.
+        views: int. How many augmented views there are of each image; 0 for no limit.
+        prepare: callable. Gives the teacher's cached logits, if any; called once the
+            run's configuration is written.
+    """
+
+    model: keras.Model
+    views: int = 0
+    prepare: Callable[[], TeacherLogits | None] = lambda: None
 
 
 def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
@@ -50,7 +74,11 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     ... )
     >>> run = v1keras.training.train(config)
     """
-    return _fit(config, "member", dataset, lambda dataset: _classifier(config, dataset))
+
+    def build(dataset: ImageDataset) -> _Task:
+        return _Task(_classifier(config, dataset))
+
+    return _fit(config, "member", dataset, build)
 
 
 def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
@@ -78,17 +106,42 @@ def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
     members = [Run.open(path) for path in config.members]
     check_same_classes(members)
 
-    def build(dataset: ImageDataset) -> keras.Model:
+    def build(dataset: ImageDataset) -> _Task:
         check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
-        teacher = build_ensemble([run.load_model() for run in members], name="teacher")
         student = _classifier(config, dataset)
-        if config.distillation_loss == "paper":
-            return Distiller.paper(teacher, student, members=len(members))
-        return Distiller(
-            teacher, student, temperature=config.temperature, alpha=config.alpha
+        if not config.asks_teacher:
+            return _Task(Distiller(None, student, alpha=0.0), config.teacher_views)
+        teacher = build_ensemble([run.load_model() for run in members], name="teacher")
+        if not config.teacher_views:
+            return _Task(_distiller(config, teacher, student))
+        cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
+        return _Task(
+            _distiller(config, None, student),
+            config.teacher_views,
+            lambda: cached_logits(cache, teacher, members, config, dataset),
         )
 
     return _fit(config, "student", dataset, build)
+
+
+def _distiller(
+    config: DistillConfig, teacher: keras.Model | None, student: keras.Model
+) -> Distiller:
+    common = {
+        "teacher_draws": config.teacher_draws,
+        "feature_layer": config.feature_layer,
+        "teacher_layers": config.teacher_layers,
+        "feature_weight": config.feature_weight,
+    }
+    if config.distillation_loss == "paper":
+        return Distiller.paper(teacher, student, members=len(config.members), **common)
+    return Distiller(
+        teacher,
+        student,
+        temperature=config.temperature,
+        alpha=config.alpha,
+        **common,
+    )
 
 
 def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
@@ -114,7 +167,7 @@ def _fit(
     config: TrainConfig,
     kind: str,
     dataset: ImageDataset | None,
-    build: Callable[[ImageDataset], keras.Model],
+    build: Callable[[ImageDataset], _Task],
 ) -> Run:
     folder = Path(config.out)
     finished = _finished_run(folder, config, kind)
@@ -126,19 +179,22 @@ def _fit(
     steps = steps_per_epoch(len(train_split), config.batch_size)
 
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
-        model = build(dataset)
+        task = build(dataset)
+        model = task.model
         plateau = make_plateau(config)
         model.compile(
             optimizer=make_optimizer(config, steps),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            metrics=[LabelAccuracy()],
             jit_compile=False,
-            **_label_loss(model),
+            # A distiller has its own losses.
+            loss=None if isinstance(model, Distiller) else LabelLoss(),
         )
         # Written once all could be built, so that a refused configuration leaves
         # nothing behind.
         write_json(folder / CONFIG_FILE, _record(config, kind, dataset))
         checkpoint = RunCheckpoint(folder, plateau)
         checkpoint.restore(model)
+        logits = task.prepare()
 
     epoch = checkpoint.progress.epochs
     model.fit(
@@ -149,8 +205,16 @@ def _fit(
             augment=config.augmentation,
             seed=config.seed,
             start_epoch=epoch,
+            views=task.views,
+            mixing=config.mixing(),
+            num_classes=dataset.num_classes,
+            teacher_logits=logits and logits.train,
         ),
-        validation_data=pipeline(validation, batch_size=config.batch_size),
+        validation_data=pipeline(
+            validation,
+            batch_size=config.batch_size,
+            teacher_logits=logits and [logits.validation],
+        ),
         initial_epoch=epoch,
         epochs=config.epochs,
         steps_per_epoch=steps,
@@ -185,13 +249,6 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     )
 
 
-def _label_loss(model: keras.Model) -> dict:
-    """The loss to compile with; a distiller has its own."""
-    if isinstance(model, Distiller):
-        return {}
-    return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-
-
 def _finished_run(folder: Path, config: TrainConfig, kind: str) -> Run | None:
     """The run if it is finished, None if it can be begun or resumed."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -201,8 +258,8 @@ def _finished_run(folder: Path, config: TrainConfig, kind: str) -> Run | None:
             f"--out={folder} exists and is not a run. Choose another folder"
         )
     run = Run.open(folder)
-    there, wanted = run.config["settings"], _as_json(config.identity())
-    different = different_settings(there, wanted)
+    there, wanted = run.config["settings"], as_json(config.identity())
+    different = different_settings(there, wanted, type(config))
     if run.config.get("kind") != kind:
         different.insert(0, f"it holds a {run.config.get('kind')}")
     if different:
@@ -220,7 +277,7 @@ def _record(
     return {
         "kind": kind,
         "name": Path(config.out).resolve().name,
-        "settings": _as_json(dataclasses.asdict(config)),
+        "settings": as_json(dataclasses.asdict(config)),
         "variant": dataclasses.asdict(config.resolve_variant()),
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
@@ -233,8 +290,3 @@ def _record(
         "versions": versions(),
         "result": result,
     }
-
-
-def _as_json(settings: dict) -> dict:
-    """Settings as they look after a round-trip through JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

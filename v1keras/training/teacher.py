@@ -1,0 +1,139 @@
+"""A teacher's logits on disk: computed once, read in every epoch."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from v1keras.data import ImageDataset, augmented_view, pipeline
+from v1keras.files import atomic_write, file_fingerprint, write_json
+from v1keras.layers import noise_layers, set_noise
+from v1keras.training.config import DistillConfig
+from v1keras.training.run import MODEL_FILE, Run
+
+TEACHER_FOLDER = "teacher"
+_MANIFEST_FILE = "manifest.json"
+# Ten bits of mantissa: logits of 20 are kept to within 0.01.
+_DTYPE = np.float16
+
+
+class TeacherLogits(NamedTuple):
+    """What a teacher answers, with the classes in the last axis.
+
+    Args:
+        train: tuple of arrays (n, classes), one for each view of the training images.
+        validation: array (n, classes), for the validation images as they are.
+    """
+
+    train: tuple[np.ndarray, ...]
+    validation: np.ndarray
+
+
+def cached_logits(
+    folder: Path,
+    teacher: keras.Model,
+    members: Sequence[Run],
+    config: DistillConfig,
+    dataset: ImageDataset,
+) -> TeacherLogits:
+    """Computes the logits of `config.teacher_views` views, or reads them.
+
+    Each view is a float16 `.npy` file, written to a temporary name and renamed, so that
+    an interrupted call goes on with the views that are missing. Its noise and its
+    augmentation depend on the seed and the number of the view only.
+
+    Args:
+        folder: path. It may be shared by students of one teacher, data set and seed.
+        teacher: `keras.Model`, in inference mode whatever it was. Its V1 noise is on.
+        members: sequence of `Run`. What the teacher was made of.
+        config: `DistillConfig`.
+        dataset: `ImageDataset`.
+
+    Returns:
+        `TeacherLogits`. The arrays are read from disk as they are used.
+
+    Raises:
+        FileExistsError: if the folder holds something else, such as the logits of
+            another teacher.
+    """
+    train, validation = dataset.split("train"), dataset.split("validation")
+    _check_manifest(
+        folder,
+        {
+            # By content, not by place: a teacher may have moved.
+            "teacher": [file_fingerprint(run.path / MODEL_FILE) for run in members],
+            "draws": config.teacher_draws,
+            "seed": config.seed,
+            "augmentation": config.augmentation,
+            "data": dataset.fingerprint,
+            "images": [len(train), len(validation)],
+            "split": [
+                config.validation_source,
+                config.validation_fraction,
+                config.split_seed,
+            ],
+            "image_size": dataset.image_size,
+        },
+    )
+
+    def view(number: int) -> np.ndarray:
+        batches = augmented_view(
+            train,
+            number,
+            batch_size=config.batch_size,
+            augment=config.augmentation,
+            seed=config.seed,
+        )
+        title = f"teacher: view {number + 1} of {config.teacher_views}"
+        file = folder / f"view_{number:03d}.npy"
+        return _stored(file, title, teacher, batches, config, number + 1)
+
+    views = tuple(view(number) for number in range(config.teacher_views))
+    batches = pipeline(validation, batch_size=config.batch_size)
+    file, title = folder / "validation.npy", "teacher: validation images"
+    return TeacherLogits(views, _stored(file, title, teacher, batches, config, 0))
+
+
+def _stored(
+    file: Path,
+    title: str,
+    teacher: keras.Model,
+    batches: tf.data.Dataset,
+    config: DistillConfig,
+    stream: int,
+) -> np.ndarray:
+    """The logits in a file, which is written first if there is none."""
+    if not file.is_file():
+        stochastic = any(layer.is_stochastic for layer in noise_layers(teacher))
+        draws = config.teacher_draws if stochastic else 1
+        print(f"{title}{f', {draws} draws' if draws > 1 else ''}", flush=True)
+        seed = np.random.SeedSequence([config.seed, stream]).generate_state(1)[0]
+        set_noise(teacher, "stochastic", seed=int(seed >> 1))
+        logits = 0.0
+        for _ in range(draws):
+            logits += teacher.predict(batches, verbose="auto") / draws
+        with atomic_write(file) as temporary:
+            np.save(temporary, logits.astype(_DTYPE))
+    return np.load(file, mmap_mode="r")
+
+
+def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    file = folder / _MANIFEST_FILE
+    if not file.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise FileExistsError(
+                f"{folder} exists and holds no teacher's logits; choose another folder"
+            )
+        write_json(file, manifest)
+        return
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    different = [name for name in manifest if stored.get(name) != manifest[name]]
+    if different:
+        raise FileExistsError(
+            f"{folder} holds a teacher's logits of another {different[0]}; remove them "
+            "or choose another folder"
+        )
