@@ -1,0 +1,121 @@
+"""Cases of v1keras."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import timing
+
+import v1keras
+from v1keras.models import build_classifier, build_ensemble
+from v1keras.training.optimizer import L2SGD
+from v1keras.v1 import V1_VARIANTS
+
+
+def _limit_threads(threads: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _images(batch_size: int, image_size: int) -> tf.Tensor:
+    shape = (batch_size, image_size, image_size, 3)
+    return tf.random.stateless_uniform(shape, (0, 0), 0.0, 255.0)
+
+
+def _inference(models: list, images: tf.Tensor):
+    # One compiled function for each; a single number is fetched, so that nothing
+    # large is copied.
+    functions = [
+        tf.function(lambda x, m=model: tf.reduce_max(m(x, training=False)))
+        for model in models
+    ]
+    return lambda: [function(images).numpy() for function in functions]
+
+
+def _block(
+    noise: str = "stochastic",
+    dtype: str = "float32",
+    channel_order: str = "color",
+    **settings,
+):
+    def prepare(batch_size: int, image_size: int):
+        setting = v1keras.models.setting_for(image_size)
+        block = v1keras.layers.VOneBlock(
+            image_size=image_size,
+            visual_degrees=setting.visual_degrees,
+            stride=setting.stride,
+            noise=noise,
+            dtype=dtype,
+            channel_order=channel_order,
+            **settings,
+        )
+        return _inference(
+            [lambda x, training: block(x)], _images(batch_size, image_size)
+        )
+
+    return prepare
+
+
+def _classifier(arch: str, variant: str, batch_size: int, image_size: int):
+    return build_classifier(
+        arch,
+        variant,
+        num_classes=1000 if image_size >= 128 else 200,
+        input_shape=(image_size, image_size, 3),
+    )
+
+
+def _forward(arch: str, variant: str):
+    def prepare(batch_size: int, image_size: int):
+        model = _classifier(arch, variant, batch_size, image_size)
+        return _inference([model], _images(batch_size, image_size))
+
+    return prepare
+
+
+def _members(shared: bool, count: int = len(V1_VARIANTS)):
+    def prepare(batch_size: int, image_size: int):
+        members = [
+            _classifier("resnet18", variant, batch_size, image_size)
+            for variant in V1_VARIANTS[:count]
+        ]
+        models = [build_ensemble(members)] if shared else members
+        return _inference(models, _images(batch_size, image_size))
+
+    return prepare
+
+
+def _training(variant: str, dtype: str = "float32"):
+    def prepare(batch_size: int, image_size: int):
+        keras.config.set_dtype_policy(dtype)
+        model = _classifier("resnet18", variant, batch_size, image_size)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(L2SGD(0.1, momentum=0.9, l2=5e-4), loss)
+        images = _images(batch_size, image_size)
+        labels = np.arange(batch_size) % 200
+        return lambda: model.train_on_batch(images, labels)
+
+    return prepare
+
+
+timing.main(
+    {
+        "block": _block(),
+        "block_quiet": _block("off"),
+        "block_sampled_order": _block(channel_order="sampled"),
+        "block_half": _block(dtype="mixed_bfloat16"),
+        "block_quiet_half": _block("off", dtype="mixed_bfloat16"),
+        "block_128": _block(simple_channels=64, complex_channels=64),
+        "block_256": _block(simple_channels=128, complex_channels=128),
+        "block_1024": _block(simple_channels=512, complex_channels=512),
+        "resnet50": _forward("resnet50", "standard"),
+        "resnet50_base": _forward("resnet50", "base"),
+        "members": _members(shared=False),
+        "ensemble": _members(shared=True),
+        "ensemble_2": _members(shared=True, count=2),
+        "ensemble_4": _members(shared=True, count=4),
+        "training": _training("standard"),
+        "training_half": _training("standard", "mixed_bfloat16"),
+        "training_base": _training("base"),
+    },
+    _limit_threads,
+)

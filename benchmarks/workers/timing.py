@@ -1,0 +1,46 @@
+"""What the workers of both frameworks share: repeat, time, report."""
+
+import argparse
+import json
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping
+
+
+def main(cases: Mapping[str, Callable], limit_threads: Callable[[int], None]) -> None:
+    """Runs one case and prints its seconds and this process's memory as JSON.
+
+    Args:
+        cases: dict from name to a function of the batch and image size that returns a
+            function to be timed.
+        limit_threads: function that is given the number of threads to use.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--case", required=True, choices=cases)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--image_size", type=int, required=True)
+    parser.add_argument("--repeats", type=int, required=True)
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    limit_threads(arguments.threads)
+    imported = _peak_mebibytes()
+    step = cases[arguments.case](arguments.batch_size, arguments.image_size)
+    # The first two calls compile, choose algorithms and fill pools.
+    seconds = [_time(step) for _ in range(arguments.repeats + 2)][2:]
+    print(
+        json.dumps(
+            {"seconds": seconds, "imported": imported, "peak": _peak_mebibytes()}
+        )
+    )
+
+
+def _time(step: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def _peak_mebibytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
