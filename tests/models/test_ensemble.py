@@ -34,6 +34,46 @@ def test_probability_averaging_gives_usable_logits():
     np.testing.assert_allclose(np.exp(outputs).sum(axis=-1), 1.0, rtol=1e-5)
 
 
+def test_weighted_averages_by_formula():
+    logits = np.random.default_rng(1).normal(0, 3, (3, 6, 5))
+    weights = np.array([2.0, 0.0, 6.0])
+    shares = (weights / 8)[:, None, None]
+    mean = np.asarray(MeanLogits(weights=weights)(list(logits)))
+    np.testing.assert_allclose(mean, (shares * logits).sum(0), rtol=1e-4, atol=1e-5)
+    log_mean = np.asarray(MeanLogits("probabilities", [2, 0, 6])(list(logits)))
+    expected = np.log((shares * softmax(logits, axis=-1)).sum(0))
+    np.testing.assert_allclose(log_mean, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_members_of_all_kinds_and_their_outputs_in_one_file(tmp_path):
+    members = [
+        member("no_noise"),
+        member("no_noise", 1),
+        member("base", width=32),
+        build_classifier("resnet50", "sf_low", num_classes=5, input_shape=(32, 32, 3),
+                         width=16, stride=4, name="logits"),
+    ]  # fmt: skip
+    ensemble = build_ensemble(
+        members, average="probabilities", weights=[1, 2, 3, 4], member_outputs=True
+    )
+    v1keras.set_noise(ensemble, "off")
+    outputs = ensemble(IMAGES)
+    assert list(outputs) == [
+        "logits", "no_noise_resnet18", "no_noise_resnet18_2", "base_resnet18",
+        "logits_2",
+    ]  # fmt: skip
+    for model, name in zip(members, list(outputs)[1:], strict=True):
+        np.testing.assert_allclose(outputs[name], model(IMAGES), rtol=1e-4, atol=1e-3)
+    probabilities = softmax([each(IMAGES) for each in members], axis=-1)
+    mean = np.average(probabilities, axis=0, weights=[1, 2, 3, 4])
+    np.testing.assert_allclose(np.exp(outputs["logits"]), mean, rtol=1e-3)
+    ensemble.save(tmp_path / "ensemble.keras")
+    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
+    v1keras.set_noise(loaded, "off")
+    for name, value in loaded(IMAGES).items():
+        np.testing.assert_allclose(value, outputs[name], rtol=1e-4, atol=1e-3)
+
+
 def test_saves_and_loads_as_one_file_with_equal_names(tmp_path):
     members = [member("standard", seed) for seed in (0, 1, 2)]
     assert len({each.name for each in members}) == 1
@@ -60,6 +100,11 @@ def test_refusals():
         build_ensemble([member("base")], average="sum")
     with pytest.raises(ValueError, match=r"base_resnet18 with .*sf_low_resnet18 with"):
         build_ensemble([member("base"), member("sf_low", num_classes=6)])
+    with pytest.raises(ValueError, match=r"each of the 1 classifiers.*2 weights"):
+        build_ensemble([member("base")], weights=[1, 2])
+    for weights in ([0.0], [-1.0], [np.nan]):
+        with pytest.raises(ValueError, match=r"Received: weights=\["):
+            build_ensemble([member("base")], weights=weights)
     with pytest.raises(ValueError, match="input shape"):
         build_ensemble([member("base"), member("base", input_shape=(64, 64, 3))])
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from v1keras.layers.neuronal_noise import member_seed, noise_layers
@@ -19,6 +20,8 @@ class MeanLogits(keras.layers.Layer):
         average: str. `"logits"` gives their mean; `"probabilities"` gives the
             logarithm of the mean of their softmax, which is a valid set of logits:
             its softmax is the mean probability. Defaults to `"logits"`.
+        weights: sequence of float or None. The weight of each classifier; they are
+            divided by their sum. Defaults to equal weights.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Input shape:
@@ -28,7 +31,8 @@ class MeanLogits(keras.layers.Layer):
         (batch, classes), float32.
 
     Raises:
-        ValueError: if `average` is unknown.
+        ValueError: if `average` is unknown, or the weights are negative, all zero or
+            not as many as the classifiers.
 
     Example:
 
@@ -37,7 +41,12 @@ class MeanLogits(keras.layers.Layer):
     array([[2., 1.]], dtype=float32)
     """
 
-    def __init__(self, average: str = "logits", **kwargs):
+    def __init__(
+        self,
+        average: str = "logits",
+        weights: Sequence[float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**{"dtype": "float32", **kwargs})
         if average not in AVERAGES:
             raise ValueError(
@@ -45,51 +54,85 @@ class MeanLogits(keras.layers.Layer):
                 f"Received: average={average!r}"
             )
         self.average = average
+        self.shares = None if weights is None else _normalised(weights)
+
+    def build(self, input_shape):
+        if self.shares is not None and len(self.shares) != len(input_shape):
+            raise ValueError(
+                f"`weights` must hold one number for each of the {len(input_shape)} "
+                f"classifiers. Received: {len(self.shares)} weights"
+            )
 
     def call(self, logits):
+        shares = self.shares or [1.0 / len(logits)] * len(logits)
+        shares = ops.reshape(ops.convert_to_tensor(shares, "float32"), (-1, 1, 1))
         logits = ops.stack(logits, axis=0)
         if self.average == "logits":
-            return ops.mean(logits, axis=0)
-        log_probabilities = ops.log_softmax(logits, axis=-1)
-        total = ops.logsumexp(log_probabilities, axis=0)
-        return total - ops.log(ops.cast(ops.shape(logits)[0], total.dtype))
+            return ops.sum(shares * logits, axis=0)
+        # A share of 0 becomes -inf, which adds nothing to the sum.
+        weighted = ops.log_softmax(logits, axis=-1) + ops.log(shares)
+        return ops.logsumexp(weighted, axis=0)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
 
     def get_config(self):
-        return {**super().get_config(), "average": self.average}
+        return {
+            **super().get_config(),
+            "average": self.average,
+            "weights": self.shares,
+        }
+
+
+def _normalised(weights: Sequence[float]) -> list[float]:
+    """Weights that sum to 1."""
+    values = np.asarray(weights, "float64")
+    valid = values.ndim == 1 and np.isfinite(values).all() and (values >= 0).all()
+    if not valid or values.sum() == 0:
+        raise ValueError(
+            "`weights` must be finite numbers of at least 0, one of them positive. "
+            f"Received: weights={weights}"
+        )
+    return (values / values.sum()).tolist()
 
 
 def build_ensemble(
     members: Sequence[keras.Model],
     *,
     average: str = "logits",
+    weights: Sequence[float] | None = None,
     probabilities: bool = False,
+    member_outputs: bool = False,
     name: str = "ensemble",
 ) -> keras.Model:
     """Builds one functional model that averages its members.
 
-    Members keep their own V1 noise: the noise layers are seeded anew, so that no two
-    members draw the same. V1 filters that members have in common are computed once.
-    The members' own layers and weights are used, not copied.
+    Members may differ in everything but their input and classes. They keep their own V1
+    noise: the noise layers are seeded anew, so that no two members draw the same. V1
+    filters that members have in common are computed once. The members' own layers and
+    weights are used, not copied.
 
     Args:
         members: sequence of `keras.Model`. Classifiers with one image input and one
             output of logits, of equal shapes.
         average: str. `"logits"` or `"probabilities"`; see `MeanLogits`. Defaults to
             `"logits"`.
+        weights: sequence of float or None. The weight of each member; they are divided
+            by their sum. Defaults to equal weights.
         probabilities: bool. Whether to give, instead of logits, a dictionary of
-            `logits` and the mean of the members' `probabilities`. Defaults to
-            `False`.
+            `logits` and the (weighted) mean of the members' `probabilities`. Defaults
+            to `False`.
+        member_outputs: bool. Whether to give a dictionary with `logits` and the logits
+            of each member under its name; a name that is taken gets a number. Defaults
+            to `False`.
         name: str. The name of the model. Defaults to `"ensemble"`.
 
     Returns:
         `keras.Model`.
 
     Raises:
-        ValueError: if there is no member, or two of them differ in input or number
-            of classes; the message names the two.
+        ValueError: if there is no member, two of them differ in input or number of
+            classes (the message names the two), or the weights are unusable.
 
     Example:
 
@@ -114,14 +157,19 @@ def build_ensemble(
                     f"{member.name} with {getattr(member, what)}"
                 )
 
+    members = _uniquely_named(members)
     inputs = keras.Input(first.input_shape[1:], name="images")
-    logits = share_front_ends(_uniquely_named(members), inputs)
-    outputs = MeanLogits(average, name="logits")(logits)
+    logits = share_front_ends(members, inputs)
+    mean = MeanLogits(average, weights, name="logits")(logits)
+    outputs = {"logits": mean}
     if probabilities:
-        mean = MeanLogits("probabilities", name="log_probabilities")(logits)
+        layer = MeanLogits("probabilities", weights, name="log_probabilities")
         softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-        outputs = {"logits": outputs, "probabilities": softmax(mean)}
-    ensemble = keras.Model(inputs, outputs, name=name)
+        outputs["probabilities"] = softmax(layer(logits))
+    if member_outputs:
+        names = (member.name for member in members)
+        outputs |= dict(zip(names, logits, strict=True))
+    ensemble = keras.Model(inputs, outputs if len(outputs) > 1 else mean, name=name)
     for index, layer in enumerate(noise_layers(ensemble)):
         layer.set_mode(layer.noise, member_seed(layer.seed, index))
     return ensemble
@@ -129,7 +177,8 @@ def build_ensemble(
 
 def _uniquely_named(members: list[keras.Model]) -> list[keras.Model]:
     """Members as they are, or within a model of another name where names clash."""
-    taken: set[str] = set()
+    # Names of other outputs and layers of the ensemble.
+    taken = {"images", "logits", "probabilities", "log_probabilities"}
     unique = []
     for member in members:
         name, count = member.name, 1
