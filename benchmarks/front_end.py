@@ -200,6 +200,7 @@ def scaling(config: FrontEndConfig) -> None:
             print(f"{label} {value}: {milliseconds[-1]:.2f} ms an image", flush=True)
         axis.plot([value for value, _ in cases], milliseconds, "o-", color="#2a6f97")
         axis.set_xlabel(label)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("ms an image")
