@@ -2,10 +2,11 @@
 
 import collections
 import dataclasses
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ class EvaluateConfig:
             canonical_name(name)
 
 
-def evaluate(config: EvaluateConfig) -> RobustnessTable:
+def evaluate(
+    config: EvaluateConfig, *, controls: Mapping[str, Sequence[str]] | None = None
+) -> RobustnessTable:
     """Evaluates runs and writes tables, chart and report.
 
     Writes `report.html`, `robustness.csv`, `summary.csv`, `bar_chart.png`,
@@ -122,6 +125,9 @@ def evaluate(config: EvaluateConfig) -> RobustnessTable:
 
     Args:
         config: `EvaluateConfig`.
+        controls: mapping from the name of a further ensemble to the run directories of
+            its members, or None. Those that are not among `config.models` are shown as
+            members of it only.
 
     Returns:
         A `RobustnessTable`.
@@ -133,11 +139,17 @@ def evaluate(config: EvaluateConfig) -> RobustnessTable:
     """
     out = Path(config.out)
     check_folder(out)
-    runs = open_runs(config.models)
-    check_same_classes(list(runs.values()))
+    controls = controls or {}
+    others = [p for paths in controls.values() for p in paths if p not in config.models]
+    every = open_runs((*config.models, *dict.fromkeys(others)))
+    check_same_classes(list(every.values()))
+    runs = dict(itertools.islice(every.items(), len(config.models)))
     baseline = _baseline(config, runs)
     students = [n for n, run in runs.items() if run.config["kind"] == "student"]
     ensembles = _ensembles(config, runs, baseline, students)
+    names = {str(each.path): name for name, each in every.items()}
+    for name, paths in controls.items():
+        ensembles[name] = tuple(names[str(Path(path))] for path in paths)
     first = next(iter(runs.values()))
     data = load_dataset(
         config.dataset, image_size=first.image_size, data_dir=config.data_dir
@@ -146,8 +158,8 @@ def evaluate(config: EvaluateConfig) -> RobustnessTable:
     images, cells = _images(config, data)
 
     with get_strategy(config.strategy).scope():
-        models = {name: run.load_model() for name, run in runs.items()}
-    for name, each in runs.items():
+        models = {name: run.load_model() for name, run in every.items()}
+    for name, each in every.items():
         if not each.is_finished:
             print(f"{name}: training has not finished; evaluated is its best epoch.")
     table = evaluate_models(
@@ -157,12 +169,13 @@ def evaluate(config: EvaluateConfig) -> RobustnessTable:
         cells=cells,
         allow_partial=config.allow_partial,
         ensembles=ensembles,
+        hidden=tuple(name for name in every if name not in runs),
         average=config.average,
         baseline=baseline,
         students=students,
         variants=_variants(runs),
         fingerprints={
-            n: file_fingerprint(r.path / MODEL_FILE) for n, r in runs.items()
+            n: file_fingerprint(r.path / MODEL_FILE) for n, r in every.items()
         },
         noise_samples=config.noise_samples,
         batch_size=config.batch_size,
@@ -303,7 +316,9 @@ def _variants(runs: dict[str, Run]) -> dict[str, str]:
     result = {}
     for name, each in runs.items():
         settings = each.config["settings"].items()
-        alike = json.dumps({k: v for k, v in settings if k not in _NOT_THE_VARIANT})
+        # What is off was not yet a setting in older runs.
+        alike = {k: v for k, v in settings if k not in _NOT_THE_VARIANT and v}
+        alike = json.dumps(alike)
         if alike not in labels:
             label = each.variant.name
             label += " student" if each.config["kind"] == "student" else ""

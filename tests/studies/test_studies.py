@@ -31,6 +31,12 @@ def small(tmp_path):
 
 
 def test_the_whole_chain_and_its_resumption(small):
+    small = {
+        **small,
+        "controls": True,
+        "control_variant": "no_noise",
+        "member_images": 6,
+    }
     config = StudyConfig(**small)
     report = run_study(config)
     folder = report.parent
@@ -38,6 +44,20 @@ def test_the_whole_chain_and_its_resumption(small):
     for part in ("base", "no_noise", "sf_low", "ensemble", "student", "V1 filters"):
         assert part in page
     assert "test images took no part" in page
+    for part in (
+        "base_ensemble of 2",
+        "no_noise_ensemble of 2",
+        "What each member adds",
+    ):
+        assert part in page
+    assert "6 held-out training images" in page
+    # Members of controls are in their ensembles only.
+    assert "base_seed1" not in page
+    names = sorted(path.name for path in (folder / "controls").iterdir())
+    assert names == ["base_seed1", "no_noise_seed1"]
+    control = Run.open(folder / "controls" / "no_noise_seed1").config["settings"]
+    member = Run.open(folder / "members" / "no_noise").config["settings"]
+    assert {k for k in member if member[k] != control[k]} == {"seed", "out"}
     student = Run.open(folder / "student")
     assert student.is_finished and student.config["kind"] == "student"
     assert student.config["settings"]["members"] == [
@@ -77,6 +97,9 @@ def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
         ({"variants": ("sf_low", "sf_low")}, "must differ"),
         ({"temperature": 0.0}, "temperature=0"),
         ({"student_variant": "v5"}, "variant='v5'"),
+        ({"control_variant": "base"}, "control_variant=base"),
+        ({"control_members": 1}, "control_members=1"),
+        ({"member_images": 9, "validation_source": "test"}, "validation_source=test"),
     ],
 )
 def test_refusals_before_any_training(settings, message):
@@ -94,6 +117,20 @@ def test_the_papers_preset():
     assert student.distillation_loss == "paper" and student.variant == "no_noise"
     assert member.validation_source == "test" and member.schedule == "plateau"
     assert StudyConfig.from_preset("paper", out="x", epochs=3).epochs == 3
+
+
+def test_controls_are_as_many_as_the_variants():
+    config = StudyConfig(out="x", controls=True, seed=3, base_epochs=7)
+    controls = config.control_configs()
+    assert list(controls) == ["base_ensemble", "standard_ensemble"]
+    for name, runs in controls.items():
+        assert [run.seed for run in runs] == list(range(3, 11))
+        assert {run.variant for run in runs} == {name.removesuffix("_ensemble")}
+        assert len({run.out for run in runs}) == 8
+    # The first of each is the member of the study.
+    assert controls["standard_ensemble"][0] == config.member_config("standard")
+    assert {run.epochs for run in controls["base_ensemble"]} == {7}
+    assert StudyConfig(out="x").control_configs() == {}
 
 
 def test_settings_survive_json():

@@ -28,6 +28,7 @@ def evaluate_models(
     cells: Sequence[Cell] | None = None,
     allow_partial: bool = False,
     ensembles: Mapping[str, Sequence[str]] | None = None,
+    hidden: Sequence[str] = (),
     average: str = "logits",
     baseline: str | None = None,
     students: Sequence[str] = (),
@@ -57,6 +58,7 @@ def evaluate_models(
         allow_partial: bool. Whether `images` may lack some of the cells. Defaults to
             `False`.
         ensembles: mapping from a name to the names of its members, or None.
+        hidden: sequence of str. Models that are shown as members of ensembles only.
         average: str. What ensembles average: `"logits"` or `"probabilities"`.
         baseline: str or None. The model that gains are relative to.
         students: sequence of str. Models that are shown as students.
@@ -113,7 +115,7 @@ def evaluate_models(
     )
     table = build_table(
         cache,
-        list(models),
+        [name for name in models if name not in hidden],
         planned=planned,
         cells=present,
         categories={
@@ -121,6 +123,7 @@ def evaluate_models(
             for name, corruption in CORRUPTIONS.items()
         },
         ensembles=ensembles,
+        hidden=hidden,
         average=average,
         baseline=baseline,
         students=students,

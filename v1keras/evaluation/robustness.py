@@ -218,6 +218,7 @@ def build_table(
     categories: Mapping[str, str],
     cells: Sequence[Cell] | None = None,
     ensembles: Mapping[str, Sequence[str]] | None = None,
+    hidden: Sequence[str] = (),
     average: str = "logits",
     baseline: str | None = None,
     students: Sequence[str] = (),
@@ -239,6 +240,8 @@ def build_table(
             Defaults to `planned`.
         ensembles: mapping from a name to the names of its members, or None. Defaults to
             no ensembles.
+        hidden: sequence of str. Names of further models, which are shown as members of
+            ensembles only.
         average: str. `"logits"` or `"probabilities"`. Defaults to `"logits"`.
         baseline: str or None. The model that gains are relative to.
         students: sequence of str. Models that are shown as students.
@@ -259,7 +262,7 @@ def build_table(
     ensembles = {name: tuple(members) for name, members in (ensembles or {}).items()}
     planned = tuple(planned)
     cells = planned if cells is None else tuple(cells)
-    _check_names(models, ensembles, baseline, students)
+    _check_names((*models, *hidden), ensembles, baseline, students)
     if CLEAN not in cells:
         raise ValueError(f"The clean cell is missing. Received: cells={cells}")
     shown = (*models, *ensembles)
@@ -267,7 +270,7 @@ def build_table(
 
     collected = _Collected()
     for cell in cells:
-        labels, ids, logits = cache.read(cell, models)
+        labels, ids, logits = cache.read(cell, (*models, *hidden))
         measured = {name: measure(logits[name], labels) for name in models}
         for name, parts in ensembles.items():
             averaged = ensemble_logits([logits[p] for p in parts], average=average)
@@ -493,9 +496,13 @@ def _members(
     baseline: str | None,
     students: Sequence[str],
 ) -> tuple[str, ...]:
-    """The models whose diversity is shown: the ensembles' members, or all members."""
-    if ensembles:
-        return tuple(dict.fromkeys(m for parts in ensembles.values() for m in parts))
+    """The models whose diversity is shown: the ensembles' members, or all members.
+
+    An ensemble with members that are not shown themselves is left out.
+    """
+    shown = [parts for parts in ensembles.values() if set(parts) <= set(models)]
+    if shown:
+        return tuple(dict.fromkeys(member for parts in shown for member in parts))
     return tuple(m for m in models if m != baseline and m not in students)
 
 

@@ -14,6 +14,7 @@ from v1keras.evaluate import EvaluateConfig, evaluate
 from v1keras.evaluation import RobustnessTable, read_samples, write_report
 from v1keras.files import write_json
 from v1keras.studies.config import StudyConfig
+from v1keras.studies.member_analysis import analyse
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
 from v1keras.training.run import different_settings
@@ -48,13 +49,28 @@ def run_study(config: StudyConfig) -> Path:
     # Only now: a refused data set leaves nothing behind.
     write_json(out / _STUDY_FILE, {"settings": _settings(config)})
     runs = _train_all(config, dataset)
-    table = _evaluate(config, runs)
+    controls = _train_controls(config, dataset)
+    table = _evaluate(config, runs, controls)
+    sections = [training_section(runs), filters_section(runs)]
+    if config.member_images:
+        members = {name: runs[name] for name in config.members()}
+        sections.insert(
+            0,
+            analyse(
+                members,
+                dataset,
+                out / "members_analysis",
+                max_images=config.member_images,
+                noise_samples=config.noise_samples,
+                seed=config.seed,
+            ),
+        )
     report = write_report(
         out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
         samples=read_samples(out / "evaluation", table),
-        sections=[training_section(runs), filters_section(runs)],
+        sections=sections,
         settings={
             **{k: v for k, v in _settings(config).items() if v not in (None, [])},
             "versions": versions(),
@@ -85,7 +101,24 @@ def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
     return runs
 
 
-def _evaluate(config: StudyConfig, runs: dict[str, Run]) -> RobustnessTable:
+def _train_controls(
+    config: StudyConfig, dataset: ImageDataset
+) -> dict[str, tuple[str, ...]]:
+    """The run directories of each control ensemble, by its name."""
+    controls = {}
+    for name, configs in config.control_configs().items():
+        print(f"\n{name}: {len(configs)} seeds", flush=True)
+        paths = []
+        for each in configs:
+            paths.append(str(train(each, dataset).path))
+            keras.backend.clear_session()
+        controls[name] = tuple(paths)
+    return controls
+
+
+def _evaluate(
+    config: StudyConfig, runs: dict[str, Run], controls: dict[str, tuple[str, ...]]
+) -> RobustnessTable:
     print("\nEvaluation under corruptions", flush=True)
     return evaluate(
         EvaluateConfig(
@@ -94,11 +127,12 @@ def _evaluate(config: StudyConfig, runs: dict[str, Run]) -> RobustnessTable:
             dataset=config.dataset,
             data_dir=config.data_dir,
             corrupted=config.corrupted,
-            ensemble=True,
+            ensemble_members=config.members(),
             max_images=config.max_images,
             noise_samples=config.noise_samples,
             seed=config.seed,
-        )
+        ),
+        controls=controls,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from v1keras.command_line import option
 from v1keras.training import DistillConfig, TrainConfig
-from v1keras.training.config import DISTILLATION_LOSSES, TrainingSettings
+from v1keras.training.config import TeachingSettings, TrainingSettings
 from v1keras.v1 import VARIANTS, get_variant
 
 BASE = "base"
@@ -47,7 +47,7 @@ _PAPER = {
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(TrainingSettings):
+class StudyConfig(TeachingSettings, TrainingSettings):
     """Members, student, evaluation and export of one study. Every field is a flag."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = types.MappingProxyType(
@@ -73,11 +73,22 @@ class StudyConfig(TrainingSettings):
     student_batch_size: int | None = option(
         None, "Batch size of the student; by default that of the members."
     )
-    distillation_loss: str = option(
-        "scaled", "See v1keras.distill.", choices=DISTILLATION_LOSSES
+    controls: bool = option(
+        False,
+        "Train and report, beside the ensemble of different variants, one of plain CNNs "
+        "and one of --control_variant, which differ in their seeds.",
     )
-    temperature: float = option(4.0, "See v1keras.distill.")
-    alpha: float = option(0.5, "See v1keras.distill.")
+    control_variant: str = option(
+        "standard", "V1 variant of the control ensemble of one variant."
+    )
+    control_members: int | None = option(
+        None, "Members of each control ensemble; by default as many as variants."
+    )
+    member_images: int = option(
+        0,
+        "Analyse what each member adds to the ensemble on so many held-out training "
+        "images, corrupted here; 0 for no analysis.",
+    )
     corrupted: str = option(
         "online", "See v1keras.evaluate: online, or a stored corrupted set."
     )
@@ -99,6 +110,21 @@ class StudyConfig(TrainingSettings):
             raise ValueError(
                 "A study needs at least two V1 variants to make an ensemble of. "
                 f"Received: variants={','.join(self.variants)}"
+            )
+        if not get_variant(self.control_variant).v1:
+            raise ValueError(
+                "`control_variant` must have a V1 front-end; plain CNNs are the other "
+                f"control. Received: control_variant={self.control_variant}"
+            )
+        if self.control_members is not None and self.control_members < 2:
+            raise ValueError(
+                "`control_members` must be at least 2. "
+                f"Received: control_members={self.control_members}"
+            )
+        if self.member_images and self.validation_source == "test":
+            raise ValueError(
+                "`member_images` come from the training images: it needs "
+                "`validation_source` fold. Received: validation_source=test"
             )
         # Refuse now what would be refused after hours of training.
         self.student_config()
@@ -130,9 +156,27 @@ class StudyConfig(TrainingSettings):
         """The variants that make the ensemble: those with a V1 front-end."""
         return tuple(name for name in self.names() if get_variant(name).v1)
 
+    def control_configs(self) -> dict[str, tuple[TrainConfig, ...]]:
+        """The trainings of each control ensemble, by its name."""
+        if not self.controls:
+            return {}
+        count = self.control_members or len(self.members())
+        seeds = range(self.seed, self.seed + count)
+        return {
+            f"{name}_ensemble": tuple(self._control_config(name, s) for s in seeds)
+            for name in (BASE, self.control_variant)
+        }
+
+    def _control_config(self, name: str, seed: int) -> TrainConfig:
+        config = self.member_config(name)
+        if seed == self.seed and name in self.names():
+            return config
+        out = f"{self.out}/controls/{name}_seed{seed}"
+        return dataclasses.replace(config, out=out, seed=seed)
+
     def member_config(self, name: str) -> TrainConfig:
         """The training of one variant."""
-        settings = self._training_settings()
+        settings = self._settings_of(TrainingSettings)
         if name == BASE:
             # The plain CNN has no V1 to change.
             settings |= dict.fromkeys(self.variant_overrides())
@@ -145,18 +189,16 @@ class StudyConfig(TrainingSettings):
         """The training of the student."""
         return DistillConfig(
             **{
-                **self._training_settings(),
+                **self._settings_of(TrainingSettings),
                 "variant": self.student_variant,
                 "members": tuple(f"{self.out}/members/{n}" for n in self.members()),
                 "epochs": self.student_epochs or self.epochs,
                 "batch_size": self.student_batch_size or self.batch_size,
-                "distillation_loss": self.distillation_loss,
-                "temperature": self.temperature,
-                "alpha": self.alpha,
+                **self._settings_of(TeachingSettings),
                 "out": f"{self.out}/student",
             }
         )
 
-    def _training_settings(self) -> dict[str, Any]:
-        fields = dataclasses.fields(TrainingSettings)
-        return {field.name: getattr(self, field.name) for field in fields}
+    def _settings_of(self, part: type) -> dict[str, Any]:
+        """The settings that are those of a smaller configuration too."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(part)}
