@@ -24,7 +24,7 @@ _MEMBERS = (
     ("#4e86cf", "#00dcff"),
 )
 _BASELINE = ("#80868c", "#9aa1a8")
-_ENSEMBLES = (("#15191d", "#f1f3f5"), ("#4d555d", "#c3c9cf"))
+_ENSEMBLES = (("#15191d", "#f1f3f5"), ("#4d555d", "#c3c9cf"), ("#2222e0", "#f2e63a"))
 _STUDENTS = (("#d6401f", "#ff7a59"), ("#9e2b4f", "#f0718f"))
 # Gains from half to twice the baseline, in eleven steps: brown over grey to blue-green.
 DIVERGING = (

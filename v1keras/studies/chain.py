@@ -14,7 +14,7 @@ from v1keras.evaluate import EvaluateConfig, evaluate
 from v1keras.evaluation import RobustnessTable, read_samples, write_report
 from v1keras.files import write_json
 from v1keras.studies.config import StudyConfig
-from v1keras.studies.member_analysis import analyse
+from v1keras.studies.held_out import analyse_on_held_out
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
 from v1keras.training.run import different_settings
@@ -56,7 +56,7 @@ def run_study(config: StudyConfig) -> Path:
         members = {name: runs[name] for name in config.members()}
         sections.insert(
             0,
-            analyse(
+            analyse_on_held_out(
                 members,
                 dataset,
                 out / "members_analysis",

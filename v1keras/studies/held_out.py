@@ -1,11 +1,14 @@
-"""What each member adds to the ensemble, on held-out training images."""
+"""Choices on held-out training images, which are corrupted for them only."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from v1keras.corruptions import BENCHMARK, CORRUPTIONS
 from v1keras.data import ImageDataset
 from v1keras.evaluation import (
+    CellImages,
     CleanImages,
+    LogitCache,
     OnlineImages,
     Section,
     corrupted_cells,
@@ -19,30 +22,30 @@ from v1keras.training import Run
 from v1keras.training.run import MODEL_FILE
 
 
-def analyse(
-    members: dict[str, Run],
+def held_out_logits(
+    runs: Mapping[str, Run],
     dataset: ImageDataset,
     out: Path,
     *,
     max_images: int,
     noise_samples: int = 1,
     seed: int = 0,
-) -> Section:
-    """Shows the validation images, corrupted here, to all members.
+) -> tuple[LogitCache, CellImages]:
+    """Shows the validation images, corrupted here, to some models.
 
-    They were held out from training. They are corrupted for this choice among members
+    They were held out from training. They are corrupted for a choice among models
     only: nothing is trained on them.
 
     Args:
-        members: dict from name to `Run`.
+        runs: mapping from name to `Run`.
         dataset: `ImageDataset`.
         out: path. The folder of the logits; a second call goes on with it.
         max_images: int. How many images, drawn at random.
-        noise_samples: int. Noise draws of stochastic members. Defaults to `1`.
+        noise_samples: int. Noise draws of stochastic models. Defaults to `1`.
         seed: int. Seed of subset, corruptions and noise. Defaults to `0`.
 
     Returns:
-        `Section` of a report.
+        A tuple of the `LogitCache` and the images.
     """
     held_out = dataset.split("validation")
     clean = CleanImages(
@@ -53,21 +56,38 @@ def analyse(
         seed=seed,
     )
     images = OnlineImages(clean, corrupted_cells(BENCHMARK), seed=seed)
-    models = {name: run.load_model() for name, run in members.items()}
-    fingerprints = {
-        n: file_fingerprint(r.path / MODEL_FILE) for n, r in members.items()
-    }
+    models = {name: run.load_model() for name, run in runs.items()}
     cache = open_cache(
         out,
         models,
         images,
         noise_samples=noise_samples,
         seed=seed,
-        fingerprints=fingerprints,
+        fingerprints={
+            n: file_fingerprint(r.path / MODEL_FILE) for n, r in runs.items()
+        },
     )
-    print("\nMembers on held-out training images", flush=True)
+    print(f"\n{', '.join(runs)}: on held-out training images", flush=True)
     predict_cells(cache, models, images, images.cells)
+    return cache, images
+
+
+def analyse_on_held_out(
+    members: Mapping[str, Run], dataset: ImageDataset, out: Path, **settings
+) -> Section:
+    """What each member adds to the ensemble of all.
+
+    Args:
+        members: mapping from name to `Run`.
+        dataset: `ImageDataset`.
+        out: path. See `held_out_logits`.
+        **settings: those of `held_out_logits`.
+
+    Returns:
+        `Section` of a report.
+    """
+    cache, images = held_out_logits(members, dataset, out, **settings)
     categories = {name: each.category for name, each in CORRUPTIONS.items()}
-    analysis = analyse_members(cache, list(models), images.cells, categories)
-    what = f"{len(clean)} held-out training images per cell, corrupted by the benchmark"
+    analysis = analyse_members(cache, list(members), images.cells, categories)
+    what = f"{analysis.images} held-out training images per cell, corrupted for it"
     return member_section(analysis, what)

@@ -1,0 +1,102 @@
+import csv
+import json
+
+import pytest
+
+from v1keras.studies import AblationConfig, run_ablation
+from v1keras.studies.ablation import retention
+from v1keras.training import Run, TrainConfig, train
+
+COMMON = {
+    "dataset": "shapes:120:24",
+    "arch": "resnet18",
+    "width": 16,
+    "image_size": 32,
+    "visual_degrees": 1.0,
+    "stride": 8,
+    "epochs": 1,
+    "batch_size": 32,
+    "validation_fraction": 0.2,
+    "schedule": "cosine",
+}
+RECIPES = {
+    "cached": {"teacher_views": 1, "temperature": 2.0},
+    "mixed": {"teacher_views": 1, "mixup": 0.5, "alpha": 0.9},
+}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    file = tmp_path / "recipes.json"
+    file.write_text(json.dumps(RECIPES))
+    return {
+        **COMMON,
+        "out": str(tmp_path / "out"),
+        "base": str(tmp_path / "base"),
+        "members": (str(tmp_path / "no_noise"), str(tmp_path / "sf_low")),
+        "recipes": str(file),
+        "seeds": 1,
+        "validation_images": 6,
+        "max_images": 6,
+    }
+
+
+def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
+    for variant in ("base", "no_noise", "sf_low"):
+        train(TrainConfig(**COMMON, out=str(tmp_path / variant), variant=variant))
+    config = AblationConfig(**settings)
+    result = run_ablation(config)
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "recipes.csv").open()))
+    assert [row["recipe"] for row in rows] == list(RECIPES)
+    best = max(rows, key=lambda row: float(row["corrupted"]))["recipe"]
+    assert result == json.loads((out / "result.json").read_text())
+    assert result["recipe"] == best
+    assert len(result["retention"]) == len(result["retention_without_teacher"]) == 1
+    assert set(result["points_over_base"]) == {
+        "clean", "noise", "blur", "weather", "digital", "mean",
+    }  # fmt: skip
+    # Both recipes read one teacher's logits.
+    assert len(list((out / "teacher").glob("*/view_000.npy"))) == 1
+    control = Run.open(out / "students" / f"without_teacher_{best}_seed0")
+    taught = Run.open(out / "students" / best).config["settings"]
+    assert {k for k, v in control.config["settings"].items() if taught[k] != v} == {
+        "alpha", "out",
+    }  # fmt: skip
+    models = sorted(out.rglob("model.keras"))
+    assert len(models) == 3
+    before = [model.stat().st_mtime_ns for model in models]
+    assert run_ablation(config) == result
+    assert [model.stat().st_mtime_ns for model in models] == before
+
+
+def test_retention_by_formula():
+    assert retention(0.25, 0.35, 0.32) == pytest.approx(0.7)
+    assert retention(0.25, 0.35, 0.20) == pytest.approx(-0.5)
+    assert retention(0.25, 0.25, 0.32) is None
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ("{half", "must be a JSON file"),
+        ("[1]", "must be a JSON file"),
+        ("{}", "must hold a recipe"),
+        ('{"a/b": {}}', r"must hold a recipe.*a/b"),
+        ('{"long": {"epochs": 99}}', "long with epochs"),
+        ('{"typo": {"temprature": 9}}', "typo with temprature"),
+        ('{"cold": {"temperature": 0}}', "temperature=0"),
+    ],
+)
+def test_refused_recipes(settings, tmp_path, recipes, message):
+    (tmp_path / "recipes.json").write_text(recipes)
+    with pytest.raises(ValueError, match=message):
+        run_ablation(AblationConfig(**settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_refused_settings(settings):
+    with pytest.raises(ValueError, match="validation_source=test"):
+        AblationConfig(**{**settings, "validation_source": "test"})
+    with pytest.raises(ValueError, match="seeds=0"):
+        AblationConfig(**{**settings, "seeds": 0})

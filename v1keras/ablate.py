@@ -1,0 +1,34 @@
+"""`python -m v1keras.ablate`: compares recipes of distillation."""
+
+import sys
+
+from v1keras import command_line
+from v1keras.studies import AblationConfig, run_ablation
+
+
+def main(config: AblationConfig) -> None:
+    """Runs the comparison and says what was chosen and what it keeps."""
+    result = run_ablation(config)
+    taught = _listed(result["retention"])
+    alone = _listed(result["retention_without_teacher"])
+    print(f"{result['recipe']}: retention {taught}; without a teacher {alone}")
+
+
+def _listed(retentions: list[float | None]) -> str:
+    if None in retentions:
+        return "undefined, the ensemble is not above the base"
+    return ", ".join(f"{value:.2f}" for value in retentions)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command_line.run(
+            main,
+            AblationConfig,
+            prog="v1keras.ablate",
+            description="Teaches a student by each of several recipes, chooses one on "
+            "held-out training images, and measures which share of the ensemble's gain "
+            "it keeps on the test images, with several seeds. The same command goes on "
+            "where it stopped.",
+        )
+    )

@@ -1,0 +1,257 @@
+"""Recipes of distillation: chosen on held-out images, measured once on test images."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from v1keras.command_line import option
+from v1keras.data import ImageDataset
+from v1keras.evaluate import ENSEMBLE, EvaluateConfig, evaluate, open_runs
+from v1keras.evaluation import CLEAN, RobustnessTable
+from v1keras.evaluation.cells import mean_over_corruptions
+from v1keras.evaluation.metrics import accuracy
+from v1keras.evaluation.robustness import MEAN
+from v1keras.evaluation.tables import write_csv
+from v1keras.files import write_json
+from v1keras.studies.held_out import held_out_logits
+from v1keras.training import DistillConfig, Run, distill, open_dataset
+
+# What recipes may not change: then they would not be compared on equal terms.
+_SHARED = ("out", "members", "dataset", "data_dir", "seed", "epochs", "image_size")
+_WITHOUT = "without_teacher"
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationConfig(DistillConfig):
+    """The settings of all students, and the recipes that change some of them."""
+
+    base: str = option(required=True, help="Run directory of the plain CNN.")
+    recipes: str = option(
+        required=True,
+        help="JSON file with an object that gives each recipe's name the flags it "
+        'changes: {"plain": {}, "hot": {"temperature": 8, "alpha": 0.9}}.',
+    )
+    seeds: int = option(2, "Training seeds of the chosen recipe, from --seed on.")
+    validation_images: int = option(
+        500, "Held-out training images on which the recipe is chosen, corrupted here."
+    )
+    corrupted: str = option("online", "See v1keras.evaluate; for the test images.")
+    max_images: int | None = option(
+        None, "Measure on a random subset of so many test images per cell."
+    )
+    noise_samples: int = option(1, "Noise draws of stochastic models.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("seeds", "validation_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {name}={getattr(self, name)}"
+                )
+        if self.validation_source != "fold":
+            raise ValueError(
+                "Recipes are chosen on training images: `validation_source` must be "
+                f"fold. Received: validation_source={self.validation_source}"
+            )
+
+    def read_recipes(self) -> dict[str, DistillConfig]:
+        """The student of each recipe.
+
+        Raises:
+            ValueError: if the file is not an object of flags, or a flag is unusable.
+        """
+        try:
+            recipes = json.loads(Path(self.recipes).read_text(encoding="utf-8"))
+            changes = {name: dict(flags) for name, flags in recipes.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                "`recipes` must be a JSON file with an object of objects. Received: "
+                f"{self.recipes} ({error})"
+            ) from error
+        wrong = [name for name in changes if not re.fullmatch(r"\w[\w.-]*", name)]
+        if not changes or wrong:
+            raise ValueError(
+                "`recipes` must hold a recipe, with names of letters and digits. "
+                f"Received: {', '.join(wrong) or 'none'}"
+            )
+        return {name: self.student(name, flags) for name, flags in changes.items()}
+
+    def student(self, name: str, flags: Mapping[str, Any]) -> DistillConfig:
+        """A student with some flags of its own."""
+        fields = [field.name for field in dataclasses.fields(DistillConfig)]
+        wrong = [flag for flag in flags if flag not in fields or flag in _SHARED]
+        if wrong:
+            raise ValueError(
+                "A recipe changes flags of v1keras.distill but for "
+                f"{', '.join(_SHARED)}. Received: {name} with {', '.join(wrong)}"
+            )
+        flags = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}
+        student = DistillConfig(**{f: getattr(self, f) for f in fields} | flags)
+        return self.seeded(student, name, self.seed)
+
+    def seeded(self, student: DistillConfig, name: str, seed: int) -> DistillConfig:
+        """A student of this seed; cached logits are shared where they can be."""
+        cache = student.teacher_cache
+        if student.teacher_views and not self.teacher_cache:
+            about = f"{student.augmentation}_draws{student.teacher_draws}_seed{seed}"
+            cache = f"{self.out}/teacher/{about}"
+        out = f"{self.out}/students/{name}"
+        return dataclasses.replace(student, out=out, seed=seed, teacher_cache=cache)
+
+
+def run_ablation(config: AblationConfig) -> dict[str, Any]:
+    """Trains a student by each recipe, chooses one, and measures it.
+
+    The choice is by mean corrupted accuracy on held-out training images. The chosen
+    recipe is then trained with several seeds, with its teacher and without, and
+    measured on the test images: `retention = (student - base) / (ensemble - base)` in
+    mean corrupted accuracy. Writes `recipes.csv`, `result.json` and an evaluation. A
+    second call goes on where the first one stopped.
+
+    Args:
+        config: `AblationConfig`.
+
+    Returns:
+        dict, the content of `result.json`.
+
+    Raises:
+        FileExistsError: if a folder holds something else.
+        ValueError, FileNotFoundError: if configuration, members or data are unusable.
+    """
+    students = config.read_recipes()
+    Run.open(config.base)
+    dataset = open_dataset(config)
+    out = Path(config.out)
+    rows = []
+    for name, student in students.items():
+        run = _train(student, dataset)
+        rows.append(_score(name, run, config, dataset))
+        write_csv(out / "recipes.csv", rows)
+    chosen = max(rows, key=lambda row: row["corrupted"])["recipe"]
+    print(f"\nChosen on held-out training images: {chosen}", flush=True)
+    recipe = students[chosen]
+    alone = dataclasses.replace(
+        recipe, alpha=0.0, feature_layer=None, feature_weight=0.0
+    )
+    taught = {config.seed: recipe} | {
+        seed: config.seeded(recipe, f"{chosen}_seed{seed}", seed)
+        for seed in range(config.seed + 1, config.seed + config.seeds)
+    }
+    untaught = {
+        seed: config.seeded(alone, f"{_WITHOUT}_{chosen}_seed{seed}", seed)
+        for seed in taught
+    }
+    for student in (*taught.values(), *untaught.values()):
+        _train(student, dataset)
+    table, names = _measure(config, [*taught.values(), *untaught.values()])
+    kept, kept_alone = (
+        [names[student.out] for student in group.values()]
+        for group in (taught, untaught)
+    )
+    result = {
+        "recipe": chosen,
+        "retention": _retentions(table, kept),
+        "retention_without_teacher": _retentions(table, kept_alone),
+        "points_over_base": _points(table, kept),
+        "points_over_base_without_teacher": _points(table, kept_alone),
+    }
+    write_json(out / "result.json", result)
+    return result
+
+
+def _train(student: DistillConfig, dataset: ImageDataset) -> Run:
+    print(f"\n{Path(student.out).name}", flush=True)
+    run = distill(student, dataset)
+    keras.backend.clear_session()
+    return run
+
+
+def _score(
+    name: str, run: Run, config: AblationConfig, dataset: ImageDataset
+) -> dict[str, Any]:
+    """Accuracies of one recipe's student on held-out training images."""
+    cache, images = held_out_logits(
+        {name: run},
+        dataset,
+        Path(config.out) / "held_out",
+        max_images=config.validation_images,
+        noise_samples=config.noise_samples,
+        seed=config.seed,
+    )
+    accuracies = {}
+    for cell in images.cells:
+        labels, _, logits = cache.read(cell, [name])
+        accuracies[cell] = accuracy(logits[name], labels)
+    keras.backend.clear_session()
+    row = {
+        "recipe": name,
+        "clean": round(accuracies[CLEAN], 4),
+        "corrupted": round(mean_over_corruptions(accuracies), 4),
+    }
+    print(f"{name}: clean {row['clean']:.4f}, corrupted {row['corrupted']:.4f}")
+    return row
+
+
+def _measure(
+    config: AblationConfig, students: list[DistillConfig]
+) -> tuple[RobustnessTable, dict[str, str]]:
+    """The table of the test images, and each run's name in it by its folder."""
+    paths = (config.base, *config.members, *(student.out for student in students))
+    names = dict(zip(paths, open_runs(paths), strict=True))
+    table = evaluate(
+        EvaluateConfig(
+            out=f"{config.out}/evaluation",
+            models=paths,
+            dataset=config.dataset,
+            data_dir=config.data_dir,
+            corrupted=config.corrupted,
+            baseline=names[config.base],
+            ensemble_members=tuple(names[path] for path in config.members),
+            max_images=config.max_images,
+            noise_samples=config.noise_samples,
+            seed=config.seed,
+        )
+    )
+    return table, names
+
+
+def retention(base: float, ensemble: float, student: float) -> float | None:
+    """Which share of the ensemble's gain over the base a student keeps.
+
+    Args:
+        base: float. Mean corrupted accuracy of the plain CNN.
+        ensemble: float. That of the ensemble.
+        student: float. That of the student.
+
+    Returns:
+        float, or None where the ensemble gains nothing that could be kept.
+    """
+    if ensemble <= base:
+        return None
+    return (student - base) / (ensemble - base)
+
+
+def _retentions(table: RobustnessTable, students: list[str]) -> list[float | None]:
+    base, ensemble, *own = (
+        table.groups[model, MEAN].accuracy.value
+        for model in (table.baseline, ENSEMBLE, *students)
+    )
+    return [retention(base, ensemble, value) for value in own]
+
+
+def _points(table: RobustnessTable, students: list[str]) -> dict[str, float]:
+    """Percentage points of the students' mean accuracy over the base, per group."""
+    result = {}
+    for group in table.summary_groups:
+        base, *own = (
+            100 * table.groups[model, group].accuracy.value
+            for model in (table.baseline, *students)
+        )
+        result[group] = round(float(np.mean(own)) - base, 2)
+    return result
