@@ -1,14 +1,11 @@
 """The second stage: a Keras classifier as a LiteRT (TensorFlow Lite) model."""
 
-import warnings
-from collections.abc import Iterable
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from export.predictor import Predictor
+from export.quantize import exact_layers, quantize_int8
 
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
@@ -28,8 +25,8 @@ def convert_to_litert(
     Args:
         model: keras.Model. Takes float32 pixels 0..255 (B, H, W, 3), gives logits.
         quantize: str. `"none"`; `"dynamic"`, 8-bit weights; `"float16"`, 16-bit
-            weights; `"int8"`, 8-bit weights and activations between float32 inputs
-            and outputs. Defaults to `"none"`.
+            weights; `"int8"`, 8-bit weights, and 8-bit activations outside of the V1
+            front-end and the last layer. Defaults to `"none"`.
         calibration_images: array (N, H, W, 3), 0..255, or None. Training images
             that `"int8"` takes its ranges from; needed only there.
 
@@ -37,7 +34,8 @@ def convert_to_litert(
         The model, as bytes.
 
     Raises:
-        ValueError: if the model needs operations that LiteRT does not have.
+        ValueError: if the model needs operations that LiteRT does not have, or a
+            package for `"int8"` is not installed.
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(
@@ -57,18 +55,12 @@ def convert_to_litert(
     )
     # Only these: without the Flex delegate a model runs on every device.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantize != "none":
+    if quantize in ("dynamic", "float16"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    elif quantize == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: _samples(calibration_images)
     try:
-        with warnings.catch_warnings():
-            # Its calibrator warns of a class that only it uses.
-            warnings.simplefilter("ignore", UserWarning)
-            return converter.convert()
+        flatbuffer = converter.convert()
     except Exception as error:
         # The converter raises several unrelated classes; all of them say first what
         # is missing and then list the graph.
@@ -77,8 +69,8 @@ def convert_to_litert(
             "the model cannot be converted to LiteRT's built-in operations "
             f"({type(error).__name__}: {reason})"
         ) from error
-
-
-def _samples(images: np.ndarray) -> Iterable[dict[str, Any]]:
-    for image in images:
-        yield {"images": image[np.newaxis].astype(np.float32)}
+    if quantize != "int8":
+        return flatbuffer
+    return quantize_int8(
+        flatbuffer, calibration_images, exact_layers=exact_layers(model)
+    )

@@ -3,20 +3,26 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from export import quantize
 from export.convert import QUANTIZATIONS, convert_to_litert
 from v1keras.layers import VOneBlock
+
+needs_quantizer = pytest.mark.skipif(
+    not quantize.is_available(), reason="needs ai-edge-quantizer"
+)
 
 
 def runner(flatbuffer):
     return Interpreter(model_content=flatbuffer).get_signature_runner("serving_default")
 
 
+@needs_quantizer
 @pytest.mark.parametrize(
-    "quantize,tolerance", zip(QUANTIZATIONS, (1e-4, 0.2, 0.02, 0.5), strict=True)
+    "numbers,tolerance", zip(QUANTIZATIONS, (1e-4, 0.2, 0.02, 0.5), strict=True)
 )
-def test_answers_like_keras(classifier, images, logits, quantize, tolerance):
+def test_answers_like_keras(classifier, images, logits, numbers, tolerance):
     flatbuffer = convert_to_litert(
-        classifier, quantize=quantize, calibration_images=images
+        classifier, quantize=numbers, calibration_images=images
     )
     answer = runner(flatbuffer)(images=images.astype(np.float32))
     assert set(answer) == {"logits", "probabilities"}
@@ -37,6 +43,7 @@ def test_batch_is_one_until_resized(classifier, images, logits):
         np.testing.assert_allclose(answer, logits[:batch], rtol=1e-4, atol=1e-4)
 
 
+@needs_quantizer
 def test_quantized_models_are_smaller():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(64, 3)(inputs)
@@ -64,11 +71,65 @@ def test_unknown_operations_are_a_value_error():
         convert_to_litert(keras.Model(inputs, outputs))
 
 
+def v1_model():
+    """A front-end before a back-end that adds, pools and pads."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    block = VOneBlock(
+        "no_noise", simple_channels=16, complex_channels=48, name="cortex"
+    )
+    cells = block(x)
+    x = keras.layers.Conv2D(16, 1, use_bias=False)(cells)
+    x = keras.layers.ZeroPadding2D(1)(x)
+    x = keras.layers.Conv2D(16, 3, activation="relu")(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x) + x
+    x = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, x), keras.Model(inputs, cells)
+
+
+@needs_quantizer
+def test_int8_keeps_the_small_energies_of_complex_cells():
+    # Contrasts from 1 to 1/64, as those of natural images.
+    contrast = 2.0 ** -np.arange(7)[:, None, None, None]
+    waves = np.random.default_rng(0).uniform(-127, 127, (7, 32, 32, 3))
+    images = (128 + contrast * waves).astype(np.float32)
+    model, front_end = v1_model()
+    expected = model.predict(images, verbose=0)
+    flatbuffer = convert_to_litert(model)
+    exact = quantize.exact_layers(model)
+    assert "cortex" in exact and "dense" not in " ".join(exact)
+
+    def error(layers):
+        small = quantize.quantize_int8(flatbuffer, images, exact_layers=layers)
+        assert len(small) < 0.35 * len(flatbuffer)
+        return np.abs(runner(small)(images=images)["logits"] - expected).max()
+
+    assert error(exact) < 0.03 * np.abs(expected).max()
+    assert error(exact) < 0.3 * error(())
+    # The front-end alone: only its kernels are rounded, to 1/127 of the largest.
+    cells = front_end.predict(images, verbose=0)
+    inputs = front_end.inputs[0]
+    pooled = keras.layers.GlobalAveragePooling2D()(front_end(inputs))
+    pooled = convert_to_litert(
+        keras.Model(inputs, pooled), quantize="int8", calibration_images=images
+    )
+    np.testing.assert_allclose(
+        runner(pooled)(images=images)["logits"], cells.mean((1, 2)), rtol=0.02
+    )
+
+
 def test_int8_needs_images(classifier):
     with pytest.raises(ValueError, match="calibration_images"):
         convert_to_litert(classifier, quantize="int8")
     with pytest.raises(ValueError, match="quantize=int4"):
         convert_to_litert(classifier, quantize="int4")
+
+
+def test_int8_names_the_package_that_it_needs(classifier, images, monkeypatch):
+    monkeypatch.setattr(quantize, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"pip install 'v1keras\[int8\]'"):
+        convert_to_litert(classifier, quantize="int8", calibration_images=images)
 
 
 @pytest.mark.parametrize("noise", ["off", "fixed"])
