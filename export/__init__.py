@@ -2,6 +2,7 @@
 
 from export.agreement import TOLERANCES, Agreement, Tolerance
 from export.config import ExportConfig, ExportResult
+from export.markers import RejectedError
 from export.pipeline import export_run
 from export.push import keep, rollback, versions
 
@@ -10,6 +11,7 @@ __all__ = [
     "Agreement",
     "ExportConfig",
     "ExportResult",
+    "RejectedError",
     "Tolerance",
     "export_run",
     "keep",

@@ -9,8 +9,9 @@ from v1keras.command_line import run
 
 DESCRIPTION = (
     "Exports a run as a SavedModel and a LiteRT (TensorFlow Lite) file. Both are "
-    "compared with the Keras model on test images; if they agree, they appear "
-    "together as a new version, OUT/<Unix seconds>/, which TensorFlow Serving picks up."
+    "compared with the Keras model on clean and corrupted images; if they agree and are "
+    "good enough, they appear together as a new version, OUT/<Unix seconds>/, which "
+    "TensorFlow Serving picks up."
 )
 
 
@@ -34,13 +35,16 @@ def report(result: ExportResult) -> str:
         f"{item.top1:8.1%}{result.milliseconds[item.source]:10.1f}"
         for item in result.agreements
     ]
-    accuracies = ", ".join(
-        f"{source} {value:.1%}" for source, value in result.accuracy.items()
-    )
+    slices = list(next(iter(result.accuracy.values())))
+    table = [f"accuracy on {result.split} images"]
+    table += [
+        f"{source:16}" + ", ".join(f"{name} {values[name]:.1%}" for name in slices)
+        for source, values in result.accuracy.items()
+    ]
     sizes = ", ".join(
         f"{name} {size / 1e6:.2f} MB" for name, size in result.sizes.items()
     )
-    return "\n".join([*lines, f"accuracy: {accuracies}", f"size: {sizes}"])
+    return "\n".join([*lines, *table, f"size: {sizes}"])
 
 
 if __name__ == "__main__":

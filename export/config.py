@@ -5,6 +5,7 @@ from pathlib import Path
 
 from export.agreement import Agreement
 from v1keras.command_line import option
+from v1keras.corruptions import SEVERITIES, canonical_name
 
 FORMATS = ("savedmodel", "tflite")
 NOISE_MODES = ("off", "fixed", "stochastic")
@@ -21,6 +22,11 @@ class ExportConfig:
     out: str = option(
         required=True,
         help="Folder to be served; the export becomes a new version in it.",
+    )
+    min_accuracy: float = option(
+        required=True,
+        help="Accuracy on clean images, above 0 and up to 1, that every exported file "
+        "must reach.",
     )
     formats: tuple[str, ...] = option(
         FORMATS, "What to write: savedmodel, tflite or both."
@@ -39,17 +45,19 @@ class ExportConfig:
         None, "Data set with the images of the checks. Default: that of the run."
     )
     data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its files.")
-    images: int = option(256, "How many test images the checks compare.")
+    images: int = option(256, "How many images the checks compare.")
+    corruptions: tuple[str, ...] = option(
+        ("gaussian_noise", "defocus_blur", "contrast"),
+        "Corruptions under which the accuracy is checked too.",
+    )
+    severity: int = option(3, "Severity of these corruptions, 1 to 5.")
     calibration_images: int = option(
         256, "How many training images `--quantize=int8` takes its ranges from."
     )
-    min_accuracy: float | None = option(
-        None, "Accuracy on the test images, 0 to 1, below which nothing is exported."
-    )
     baseline: str | None = option(
         None,
-        "What is served now: a folder as --out, or one of its versions. A new version "
-        "that is worse on the test images is not exported.",
+        "What is served now: a folder as --out, or one of its versions, or none. A new "
+        "version that is worse is not exported. Default: the newest version in --out.",
     )
     max_loss: float = option(
         0.02, "How far the accuracy may lie below that of --baseline."
@@ -75,12 +83,21 @@ class ExportConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
-        for name in ("min_accuracy", "max_loss"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(
-                    f"{name} must lie between 0 and 1. Received: {name}={value}"
-                )
+        if not 0 < self.min_accuracy <= 1:
+            raise ValueError(
+                "min_accuracy must be above 0 and at most 1. "
+                f"Received: min_accuracy={self.min_accuracy}"
+            )
+        if not 0 <= self.max_loss <= 1:
+            raise ValueError(
+                f"max_loss must lie between 0 and 1. Received: max_loss={self.max_loss}"
+            )
+        for name in self.corruptions:
+            canonical_name(name)
+        if self.severity not in SEVERITIES:
+            raise ValueError(
+                f"severity must be one of 1..5. Received: severity={self.severity}"
+            )
         if self.quantize != "none" and "tflite" not in self.formats:
             raise ValueError(
                 "quantize is for the format tflite. Received: "
@@ -102,9 +119,12 @@ class ExportResult:
         version: int. Its number, in Unix seconds.
         saved_model: Path or None. The folder of the SavedModel (the same).
         litert: Path or None. The LiteRT file.
+        split: str. Where the images of the checks come from: `"validation"` or
+            `"test"`.
         agreements: tuple of `Agreement`. The measured deviations from Keras.
         accuracy: dict from source (`"keras"`, `"serving_default"`, `"litert"`,
-            `"baseline"`) to the share of right answers on the test images.
+            `"baseline"`) to a dict from slice (`"clean"`, `"contrast/3"`,
+            `"corrupted"`) to the share of right answers.
         milliseconds: dict from source (a signature or `"litert"`) to the median time
             of a request with one image.
         sizes: dict from format to the size of its files, in bytes.
@@ -114,7 +134,8 @@ class ExportResult:
     version: int
     saved_model: Path | None
     litert: Path | None
+    split: str
     agreements: tuple[Agreement, ...]
-    accuracy: dict[str, float]
+    accuracy: dict[str, dict[str, float]]
     milliseconds: dict[str, float]
     sizes: dict[str, int]

@@ -7,27 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
+from export.checks import CLEAN, CheckImages
 from export.push import versions
 from export.sign import LABELS_FILE
 from export.validate import replay
 
 KERAS = "keras"
 BASELINE = "baseline"
+NO_BASELINE = "none"
+CORRUPTED = "corrupted"
 # The signatures that decode images are only asked about a few of them.
 _EVALUATED = ("serving_default", "litert")
 
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What the accuracy on test images must reach.
+    """What the accuracy of the exported files must reach.
 
     Args:
-        min_accuracy: float or None. Between 0 and 1; None asks for nothing.
-        max_loss: float. How far below that of a baseline it may lie.
+        min_accuracy: float. On clean images, above 0 and up to 1.
+        max_loss: float. How far below that of a baseline it may lie, on clean images
+            and on average over corruptions.
+        keras: dict from source to how far below that of the Keras model it may lie, in
+            each slice.
     """
 
-    min_accuracy: float | None
+    min_accuracy: float
     max_loss: float
+    keras: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,60 +42,92 @@ class Evaluation:
     """Measured accuracies, and whether they are enough.
 
     Args:
-        images: int. The number of test images.
+        split: str. Where the images come from: `"validation"` or `"test"`.
+        images: int. Their number.
         accuracy: dict from `"keras"`, `"serving_default"`, `"litert"` and
-            `"baseline"` (as far as there are such) to the share of right answers.
-        per_class: dict from label to the share of right answers of the Keras model.
+            `"baseline"` (as far as there are such) to a dict from slice to the share of
+            right answers. Slices are `"clean"`, `"<corruption>/<severity>"` and, if
+            there are such, `"corrupted"`, their mean.
+        per_class: dict from source to a dict from label to the share of right answers
+            on clean images.
         thresholds: `Thresholds`.
         reasons: tuple of str. Why it is not enough; empty if it is.
     """
 
+    split: str
     images: int
-    accuracy: dict[str, float]
-    per_class: dict[str, float]
+    accuracy: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, float]]
     thresholds: Thresholds
     reasons: tuple[str, ...]
 
 
 def evaluate(
     logits: Mapping[str, np.ndarray],
-    truth: np.ndarray,
+    images: CheckImages,
     labels: Sequence[str],
     thresholds: Thresholds,
 ) -> Evaluation:
     """Judges accuracies.
 
     Args:
-        logits: dict from source to float array (N, classes), or (R, N, classes) of
-            R answers. Needs `"keras"` and at least one exported file.
-        truth: int array (N,). The right classes.
+        logits: dict from source to float array (slices * N, classes), the answers to
+            `images.stacked()`, or (R, slices * N, classes) of R answers. Needs
+            `"keras"` and at least one exported file.
+        images: `CheckImages`.
         labels: sequence of str. One label a class.
         thresholds: `Thresholds`.
 
     Returns:
         An `Evaluation`.
     """
-    right = {source: values.argmax(-1) == truth for source, values in logits.items()}
-    accuracy = {source: float(np.mean(values)) for source, values in right.items()}
+    right = {
+        source: {
+            name: answers.argmax(-1) == images.truth
+            for name, answers in images.divide(values).items()
+        }
+        for source, values in logits.items()
+    }
+    accuracy = {source: _accuracies(slices) for source, slices in right.items()}
     per_class = {
-        label: float(np.mean(right[KERAS][..., truth == index]))
-        for index, label in enumerate(labels)
-        if np.any(truth == index)
+        source: {
+            label: float(np.mean(slices[CLEAN][..., images.truth == index]))
+            for index, label in enumerate(labels)
+            if np.any(images.truth == index)
+        }
+        for source, slices in right.items()
     }
     reasons = []
     for source in (source for source in _EVALUATED if source in accuracy):
-        value = accuracy[source]
-        if thresholds.min_accuracy is not None and value < thresholds.min_accuracy:
+        found = accuracy[source]
+        if found[CLEAN] < thresholds.min_accuracy:
             reasons.append(
-                f"{source}: accuracy {value:.1%} < {thresholds.min_accuracy:.1%}"
+                f"{source}: accuracy {found[CLEAN]:.1%} < {thresholds.min_accuracy:.1%}"
             )
-        least = accuracy.get(BASELINE, 0.0) - thresholds.max_loss
-        if value < least:
-            reasons.append(
-                f"{source}: accuracy {value:.1%} is more than {thresholds.max_loss:.1%} "
-                f"below the baseline's {accuracy[BASELINE]:.1%}"
-            )
-    return Evaluation(len(truth), accuracy, per_class, thresholds, tuple(reasons))
+        checks = [(KERAS, name, thresholds.keras[source]) for name in images.slices]
+        if BASELINE in accuracy:
+            names = {CLEAN, CORRUPTED} & set(found)
+            checks += [(BASELINE, name, thresholds.max_loss) for name in sorted(names)]
+        reasons += [
+            f"{source}: accuracy {found[name]:.1%} on {name} images is more than "
+            f"{loss:.1%} below the {accuracy[other][name]:.1%} of {other}"
+            for other, name, loss in checks
+            if found[name] < accuracy[other][name] - loss
+        ]
+    return Evaluation(
+        images.split,
+        len(images.truth),
+        accuracy,
+        per_class,
+        thresholds,
+        tuple(reasons),
+    )
+
+
+def _accuracies(right: Mapping[str, np.ndarray]) -> dict[str, float]:
+    accuracy = {name: float(np.mean(values)) for name, values in right.items()}
+    corrupted = [value for name, value in accuracy.items() if name != CLEAN]
+    return accuracy | ({CORRUPTED: float(np.mean(corrupted))} if corrupted else {})
 
 
 def exported_logits(answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -100,37 +139,61 @@ def exported_logits(answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
+def find_baseline(
+    baseline: str | None, out: str | os.PathLike, labels: Sequence[str]
+) -> Path | None:
+    """The version that a new one is compared with.
+
+    Args:
+        baseline: str or None. A version folder, or a served folder, whose newest version
+            is meant; `"none"` for no comparison. `None` means `out`.
+        out: str or path. The folder that the new version is for. That it holds no
+            version yet is no error.
+        labels: sequence of str. The labels of the new version.
+
+    Returns:
+        Path of a version folder, or None.
+
+    Raises:
+        FileNotFoundError: if a given baseline is not there.
+        ValueError: if its labels differ from `labels`.
+    """
+    if baseline == NO_BASELINE:
+        return None
+    path = Path(out if baseline is None else baseline)
+    if found := versions(path):
+        path = path / str(found[-1])
+    elif baseline is None:
+        return None
+    if not (path / LABELS_FILE).is_file():
+        raise FileNotFoundError(f"there is no exported version in {path}")
+    served = (path / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    if served != list(labels):
+        raise ValueError(
+            f"the baseline {path} has other labels than the run. --baseline=none "
+            "exports without a comparison"
+        )
+    return path
+
+
 def baseline_logits(
-    path: str | os.PathLike,
-    images: np.ndarray,
-    labels: Sequence[str],
-    *,
-    batch_size: int = 32,
+    version: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
 ) -> np.ndarray:
     """Asks what is served now about the same images.
 
     Args:
-        path: str or path. A version folder, or a served folder, whose newest version
-            is meant.
+        version: str or path. A version folder.
         images: uint8 array (N, S, S, 3).
-        labels: sequence of str. The labels of the new version.
         batch_size: int. Defaults to `32`.
 
     Returns:
         float32 array (N, classes): the SavedModel's answers where there is one.
 
     Raises:
-        FileNotFoundError: if there is no version.
-        ValueError: if its labels differ from `labels`.
+        ValueError: if it does not answer.
     """
-    path = Path(path)
-    if found := versions(path):
-        path = path / str(found[-1])
-    if not (path / LABELS_FILE).is_file():
-        raise FileNotFoundError(f"there is no exported version in {path}")
-    served = (path / LABELS_FILE).read_text(encoding="utf-8").splitlines()
-    if served != list(labels):
-        raise ValueError(f"the baseline {path} has other labels than the run")
-    return next(
-        iter(exported_logits(replay(path, images, batch_size=batch_size)).values())
-    )
+    try:
+        answers = replay(version, images, batch_size=batch_size)
+    except ValueError as error:
+        raise ValueError(f"the baseline {version} does not answer: {error}") from error
+    return next(iter(exported_logits(answers).values()))

@@ -18,7 +18,8 @@ def write_metadata(
     config: ExportConfig,
     source: Source,
     *,
-    accuracy: dict[str, float],
+    split: str,
+    accuracy: dict[str, dict[str, float]],
     milliseconds: dict[str, float],
     sizes: dict[str, int],
 ) -> None:
@@ -28,7 +29,8 @@ def write_metadata(
         folder: str or path. The version's folder.
         config: `ExportConfig`.
         source: `Source`.
-        accuracy: dict from source to the share of right answers.
+        split: str. Where the images of the checks come from.
+        accuracy: dict from source to a dict from slice to the share of right answers.
         milliseconds: dict from source to the time of a request with one image.
         sizes: dict from format to bytes.
     """
@@ -53,6 +55,7 @@ def write_metadata(
         "quantize": config.quantize,
         "noise": {"mode": config.noise, "seed": config.noise_seed},
         "runs": [run.config for run in source.runs],
+        "checked_on": split,
         "accuracy": accuracy,
         "milliseconds": milliseconds,
         "bytes": sizes,

@@ -1,17 +1,19 @@
 """The stages in their order: from runs to a new version in a served folder."""
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from export import evaluate, push, warmup
-from export.agreement import Agreement
+from export import evaluate, markers, push, warmup
+from export.agreement import Agreement, tolerance_of
+from export.checks import CLEAN, CheckImages, select_images
 from export.config import ExportConfig, ExportResult
 from export.convert import convert_to_litert
 from export.metadata import write_metadata
+from export.quantize import require_quantizer
 from export.replay import LITERT_FILE
 from export.sign import LABELS_FILE, write_labels, write_saved_model
 from export.source import Source, open_dataset, open_source, spread
@@ -19,8 +21,6 @@ from export.validate import judge, keras_logits, replay
 from v1keras.data import ImageDataset
 from v1keras.files import write_json
 
-INFRA_BLESSED_FILE = "INFRA_BLESSED"
-BLESSED_FILE = "BLESSED"
 _SAVED_MODEL_FILE = "saved_model.pb"
 _WARMUP_IMAGES = 4
 
@@ -29,8 +29,9 @@ def export_run(config: ExportConfig) -> ExportResult:
     """Exports a run, or an ensemble of runs, as a new version.
 
     The files are made in a hidden folder, loaded in a fresh process and compared
-    there with the Keras model on test images. Only then they appear, all at once, as
-    `<out>/<Unix seconds>/`. If anything fails, `out` is as it was.
+    there with the Keras model on clean and corrupted images. Only then they appear, all
+    at once, as `<out>/<Unix seconds>/`. If a check fails, only its markers are kept,
+    in `<out>/.rejected/`; if anything else fails, `out` is as it was.
 
     Args:
         config: `ExportConfig`.
@@ -41,44 +42,54 @@ def export_run(config: ExportConfig) -> ExportResult:
     Raises:
         FileNotFoundError: if a run or a baseline is not there.
         OSError: if the files cannot be written.
-        ValueError: if something does not fit together, or the exported files do not
-            answer like the Keras model or not well enough; the message says where.
+        ValueError: if something does not fit together.
+        RejectedError: if the exported files do not answer like the Keras model or not
+            well enough; it is a `ValueError`, and its message says where.
 
     Example:
 
-    >>> result = export_run(ExportConfig(run=("runs/student",), out="serving/student"))
+    >>> result = export_run(
+    ...     ExportConfig(run=("runs/student",), out="serving/student", min_accuracy=0.5)
+    ... )
     >>> result.litert.name
     'model.tflite'
     """
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
     dataset = open_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
-    images, truth = spread(dataset.split("test"), config.images)
+    baseline = evaluate.find_baseline(config.baseline, config.out, source.labels)
+    if config.quantize == "int8":
+        require_quantizer()
+    images = select_images(
+        source,
+        dataset,
+        count=config.images,
+        corruptions=config.corruptions,
+        severity=config.severity,
+    )
+    passed: dict[str, Any] = {}
     try:
         with push.staging(config.out) as folder:
-            _write(config, source, dataset, folder)
-            if "savedmodel" in config.formats and warmup.is_available():
-                warmup.write_warmup(
-                    folder, images[:_WARMUP_IMAGES], model_name=Path(config.out).name
-                )
-            expected = keras_logits(
-                source.model,
-                images,
-                batch_size=config.batch_size,
-                is_noisy=config.noise == "stochastic",
+            answers, expected, agreements = _validate(
+                config, source, dataset, images, folder
             )
-            answers = replay(folder, images, batch_size=config.batch_size)
-            agreements = judge(answers, expected, source.labels, config.quantize)
-            _bless_infrastructure(folder, agreements)
-            evaluation = _evaluate(config, source, answers, expected, images, truth)
-            _bless(folder, evaluation)
+            passed[markers.INFRA_BLESSED] = _bless_infrastructure(agreements)
+            evaluation = _evaluate(config, source, images, answers, expected, baseline)
+            passed[markers.BLESSED] = _bless(evaluation)
+            for name, content in passed.items():
+                write_json(folder / name, content)
             figures = {
                 "accuracy": evaluation.accuracy,
                 "milliseconds": _milliseconds(answers),
                 "sizes": _sizes(folder),
             }
-            write_metadata(folder, config, source, **figures)
+            write_metadata(folder, config, source, split=images.split, **figures)
             path = push.publish(folder, config.out)
+    except markers.RejectedError as error:
+        error.folder = markers.write_rejection(
+            config.out, {**passed, error.marker: error.content}
+        )
+        raise
     except tf.errors.OpError as error:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
@@ -88,6 +99,7 @@ def export_run(config: ExportConfig) -> ExportResult:
         version=int(path.name),
         saved_model=path if "savedmodel" in config.formats else None,
         litert=path / LITERT_FILE if "tflite" in config.formats else None,
+        split=images.split,
         agreements=agreements,
         **figures,
     )
@@ -124,43 +136,85 @@ def _write(
         (folder / LITERT_FILE).write_bytes(flatbuffer)
 
 
-def _bless_infrastructure(folder: Path, agreements: tuple[Agreement, ...]) -> None:
-    """Writes the marker of TFX's infra validator, with the figures, or fails."""
-    _require(
-        "the files do not answer like the Keras model",
-        (f"{item.source}: {reason}" for item in agreements for reason in item.reasons),
-    )
-    write_json(
-        folder / INFRA_BLESSED_FILE, [dataclasses.asdict(item) for item in agreements]
-    )
+def _validate(
+    config: ExportConfig,
+    source: Source,
+    dataset: ImageDataset,
+    images: CheckImages,
+    folder: Path,
+) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[Agreement, ...]]:
+    """Makes the files, asks them in a fresh process and compares their answers."""
+    stacked, clean = images.stacked(), images.slices[CLEAN]
+    try:
+        _write(config, source, dataset, folder)
+        if "savedmodel" in config.formats and warmup.is_available():
+            warmup.write_warmup(
+                folder, clean[:_WARMUP_IMAGES], model_name=Path(config.out).name
+            )
+        expected = keras_logits(
+            source.model,
+            stacked,
+            batch_size=config.batch_size,
+            is_noisy=config.noise == "stochastic",
+        )
+        answers = replay(folder, stacked, batch_size=config.batch_size)
+        agreements = judge(
+            answers, images.divide(expected)[CLEAN], source.labels, config.quantize
+        )
+    except ValueError as error:
+        raise markers.RejectedError(
+            markers.INFRA_NOT_BLESSED, [" ".join(str(error).split())]
+        ) from error
+    return answers, expected, agreements
+
+
+def _bless_infrastructure(agreements: tuple[Agreement, ...]) -> dict[str, Any]:
+    """The content of the marker of TFX's infra validator, or a rejection."""
+    figures = {"agreements": [dataclasses.asdict(item) for item in agreements]}
+    reasons = [
+        f"{item.source}: {reason}" for item in agreements for reason in item.reasons
+    ]
+    if reasons:
+        raise markers.RejectedError(markers.INFRA_NOT_BLESSED, reasons, figures)
+    return {"reasons": [], **figures}
 
 
 def _evaluate(
     config: ExportConfig,
     source: Source,
+    images: CheckImages,
     answers: dict[str, np.ndarray],
     expected: np.ndarray,
-    images: np.ndarray,
-    truth: np.ndarray,
+    baseline: Path | None,
 ) -> evaluate.Evaluation:
-    logits = {evaluate.KERAS: expected, **evaluate.exported_logits(answers)}
-    if config.baseline is not None:
-        logits[evaluate.BASELINE] = evaluate.baseline_logits(
-            config.baseline, images, source.labels, batch_size=config.batch_size
-        )
-    thresholds = evaluate.Thresholds(config.min_accuracy, config.max_loss)
-    return evaluate.evaluate(logits, truth, source.labels, thresholds)
+    exported = evaluate.exported_logits(answers)
+    logits = {evaluate.KERAS: expected, **exported}
+    if baseline is not None:
+        try:
+            logits[evaluate.BASELINE] = evaluate.baseline_logits(
+                baseline, images.stacked(), batch_size=config.batch_size
+            )
+        except ValueError as error:
+            raise markers.RejectedError(markers.NOT_BLESSED, [str(error)]) from error
+    thresholds = evaluate.Thresholds(
+        config.min_accuracy,
+        config.max_loss,
+        {
+            name: tolerance_of(
+                name, quantize=config.quantize, noise=config.noise
+            ).accuracy
+            for name in exported
+        },
+    )
+    return evaluate.evaluate(logits, images, source.labels, thresholds)
 
 
-def _bless(folder: Path, evaluation: evaluate.Evaluation) -> None:
-    """Writes the marker of TFX's evaluator, with the figures, or fails."""
-    _require("it is not good enough", evaluation.reasons)
-    write_json(folder / BLESSED_FILE, dataclasses.asdict(evaluation))
-
-
-def _require(failure: str, reasons: Iterable[str]) -> None:
-    if found := "; ".join(reasons):
-        raise ValueError(f"nothing was exported, because {failure}: {found}")
+def _bless(evaluation: evaluate.Evaluation) -> dict[str, Any]:
+    """The content of the marker of TFX's evaluator, or a rejection."""
+    content = dataclasses.asdict(evaluation)
+    if evaluation.reasons:
+        raise markers.RejectedError(markers.NOT_BLESSED, evaluation.reasons, content)
+    return content
 
 
 def _milliseconds(answers: dict[str, np.ndarray]) -> dict[str, float]:

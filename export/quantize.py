@@ -39,6 +39,14 @@ def is_available() -> bool:
     return importlib.util.find_spec("ai_edge_quantizer") is not None
 
 
+def require_quantizer() -> None:
+    """Raises a `ValueError` that names the package if it is not installed."""
+    if not is_available():
+        raise ValueError(
+            "int8 needs the package ai-edge-quantizer: pip install 'v1keras[int8]'"
+        )
+
+
 def quantize_int8(
     flatbuffer: bytes, images: np.ndarray, *, exact_layers: Sequence[str] = ()
 ) -> bytes:
@@ -61,10 +69,7 @@ def quantize_int8(
     Raises:
         ValueError: if `ai-edge-quantizer` is not installed.
     """
-    if not is_available():
-        raise ValueError(
-            "int8 needs the package ai-edge-quantizer: pip install 'v1keras[int8]'"
-        )
+    require_quantizer()
     # An extra: not everyone who exports wants whole numbers.
     from ai_edge_quantizer import Quantizer
     from ai_edge_quantizer.calibrator import Calibrator

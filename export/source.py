@@ -12,6 +12,13 @@ from v1keras.data import ImageDataset, Split, load_dataset
 from v1keras.models import build_ensemble
 from v1keras.training import Run, check_same_classes
 
+FOLD_SETTINGS = {
+    "validation_fraction": "validation_fraction",
+    "validation_source": "validation_source",
+    "seed": "split_seed",
+}
+"""Arguments of `load_dataset` that make the validation fold, and what runs call them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -71,7 +78,7 @@ def open_source(
 def open_dataset(
     source: Source, name: str | None = None, data_dir: str | None = None
 ) -> ImageDataset:
-    """Opens the data set whose images the checks use.
+    """Opens the data set whose images the checks use, with the fold of the first run.
 
     Args:
         source: `Source`.
@@ -84,9 +91,17 @@ def open_dataset(
     Raises:
         ValueError: if its classes are not those of the source.
     """
-    name = name or source.runs[0].config["data"]["name"]
+    first = source.runs[0].config
+    name = name or first["data"]["name"]
+    fold = {
+        argument: first["settings"][setting]
+        for argument, setting in FOLD_SETTINGS.items()
+        if setting in first["settings"]
+    }
     try:
-        dataset = load_dataset(name, image_size=source.image_size, data_dir=data_dir)
+        dataset = load_dataset(
+            name, image_size=source.image_size, data_dir=data_dir, **fold
+        )
     except OSError as error:
         raise ValueError(
             f"the checks need images: give --dataset or --data_dir ({error})"

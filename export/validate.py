@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from export.agreement import TOLERANCES, Agreement, compare, compare_noisy
+from export.agreement import Agreement, compare, compare_noisy, tolerance_of
 
 _TIMEOUT_SECONDS = 3600
 # How often a stochastic model answers, to estimate the spread of its logits.
@@ -99,7 +100,7 @@ def replay(
 
 
 def judge(
-    answers: dict[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
     expected_logits: np.ndarray,
     labels: tuple[str, ...],
     quantize: str = "none",
@@ -107,7 +108,8 @@ def judge(
     """Compares the answers of exported files with those of the Keras model.
 
     Args:
-        answers: dict of arrays, as from `replay`.
+        answers: dict of arrays, as from `replay`. More answers than are expected are
+            left aside.
         expected_logits: float array (N, classes); or (R, N, classes), R answers of
             a stochastic model.
         labels: tuple of str. One label a class.
@@ -117,19 +119,21 @@ def judge(
         Tuple of `Agreement`, one for each source of answers.
     """
     agreements = []
-    for key, logits in answers.items():
+    for key in answers:
         source, output = key.split("/")
         if output != "logits":
             continue
-        if expected_logits.ndim == 3:
-            agreement = compare_noisy(source, logits, expected_logits[:, : len(logits)])
+        count = min(len(answers[key]), expected_logits.shape[-2])
+        logits, expected = answers[key][:count], expected_logits[..., :count, :]
+        if expected.ndim == 3:
+            agreement = compare_noisy(source, logits, expected)
         else:
             agreement = compare(
                 source,
                 logits,
-                answers[f"{source}/probabilities"],
-                expected_logits[: len(logits)],
-                TOLERANCES[_format(source, quantize)],
+                answers[f"{source}/probabilities"][:count],
+                expected,
+                tolerance_of(source, quantize=quantize),
             )
         agreements.append(agreement)
         if source != "litert":
@@ -137,14 +141,8 @@ def judge(
     return tuple(agreements)
 
 
-def _format(source: str, quantize: str) -> str:
-    if source != "litert":
-        return "savedmodel"
-    return "litert" if quantize == "none" else f"litert/{quantize}"
-
-
 def _check_classes(
-    source: str, answers: dict[str, np.ndarray], labels: tuple[str, ...]
+    source: str, answers: Mapping[str, np.ndarray], labels: tuple[str, ...]
 ) -> None:
     """The named classes must be the labels of the best probabilities."""
     probabilities = answers[f"{source}/probabilities"]

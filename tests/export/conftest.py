@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import v1keras
-from v1keras.data import SHAPES
+from v1keras.data import SHAPES, load_dataset
 from v1keras.v1 import get_variant
 
 SIZE = 16
@@ -56,7 +56,10 @@ def logits(classifier, images):
     return classifier.predict(images.astype(np.float32), verbose=0)
 
 
-def make_run(folder, variant, *, classes=SHAPES, size=32, seed=0):
+DATA = "shapes:40:40"
+
+
+def make_run(folder, variant, *, classes=SHAPES, size=32, seed=0, split_seed=3):
     """A run directory as training leaves it, with a model that was not trained."""
     folder.mkdir(parents=True)
     model = v1keras.models.build_classifier(
@@ -64,21 +67,34 @@ def make_run(folder, variant, *, classes=SHAPES, size=32, seed=0):
         variant,
         num_classes=len(classes),
         input_shape=(size, size, 3),
-        width=4,
+        width=16,
         stride=4,
         kernel_size=9,
         seed=seed,
     )
+    # It takes every image for the first class, and so is right about some.
+    *_, bias = model.layers[-1].weights
+    bias.assign(10.0 * np.eye(len(classes))[0])
     model.save(folder / "model.keras")
     config = {
         "kind": "member",
         "name": folder.name,
-        "settings": {"variant": variant, "seed": seed},
+        "settings": {
+            "variant": variant,
+            "seed": seed,
+            "validation_fraction": 0.4,
+            "validation_source": "fold",
+            "split_seed": split_seed,
+        },
         "variant": dataclasses.asdict(get_variant(variant)),
         "class_names": list(classes),
         "display_names": list(classes),
         "image_size": size,
-        "data": {"name": "shapes:40:40", "fingerprint": "", "sizes": {}},
+        "data": {
+            "name": DATA,
+            "fingerprint": load_dataset(DATA, image_size=size).fingerprint,
+            "sizes": {},
+        },
         "versions": {},
         "result": {"best_epoch": 1, "validation_accuracy": 0.1},
     }

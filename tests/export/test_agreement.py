@@ -7,6 +7,10 @@ EXPECTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 0.9]], np.float32)
 SHIFTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 1.3]], np.float32)
 
 
+def limits(logits=1, probability=1, top1=0):
+    return Tolerance(logits, probability, top1, accuracy=0)
+
+
 def check(logits, tolerance, probabilities=None):
     logits = np.asarray(logits, np.float32)
     probabilities = softmax(logits) if probabilities is None else probabilities
@@ -21,7 +25,7 @@ def test_equal_answers_agree_within_every_tolerance():
 
 
 def test_differences_are_measured():
-    found = check(SHIFTED, Tolerance(logits=1, probability=1, top1=0))
+    found = check(SHIFTED, limits())
     assert found.logits == pytest.approx(0.1)
     assert found.top1 == pytest.approx(2 / 3)
     expected = 1 / (1 + np.exp(0.1)) - 1 / (1 + np.exp(-0.3))
@@ -32,9 +36,9 @@ def test_differences_are_measured():
 @pytest.mark.parametrize(
     "tolerance,reason",
     [
-        (Tolerance(logits=0.09, probability=1, top1=0), "logits differ by 0.1 > 0.09"),
-        (Tolerance(logits=None, probability=0.05, top1=0), "probabilities differ"),
-        (Tolerance(logits=None, probability=1, top1=0.9), "agree on 66.7% < 90%"),
+        (limits(logits=0.09), "logits differ by 0.1 > 0.09"),
+        (limits(None, probability=0.05), "probabilities differ"),
+        (limits(None, top1=0.9), "agree on 66.7% < 90%"),
     ],
 )
 def test_each_tolerance_counts(tolerance, reason):
@@ -45,7 +49,7 @@ def test_each_tolerance_counts(tolerance, reason):
 def test_answers_must_be_finite():
     logits = EXPECTED.copy()
     logits[0, 0] = np.nan
-    found = check(logits, Tolerance(logits=None, probability=1, top1=0))
+    found = check(logits, limits(None))
     assert found.reasons == ("not all answers are finite",)
 
 

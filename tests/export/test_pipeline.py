@@ -1,23 +1,36 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export import ExportConfig, export_run, versions
+from export import ExportConfig, RejectedError, export_run, versions
 from export.__main__ import main
 from export.replay import answer_all
 from export.source import open_source
 from v1keras.data import load_dataset
 from v1keras.training import Run
 
-IMAGES = 12
+# All of the validation fold, so that every class is among them.
+IMAGES = 16
+
+
+# What an untrained model reaches; the tests of thresholds ask for more.
+LEAST = 0.001
 
 
 def export(run, out, **settings):
-    return export_run(
-        ExportConfig(run=(str(run),), out=str(out), images=IMAGES, **settings)
-    )
+    settings = {"min_accuracy": LEAST, "images": IMAGES, **settings}
+    return export_run(ExportConfig(run=(str(run),), out=str(out), **settings))
+
+
+def rejections(out):
+    """The markers of refused exports, oldest first."""
+    return [
+        {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+        for folder in sorted((out / ".rejected").iterdir())
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +122,9 @@ def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     config = ExportConfig(
         run=(str(runs / "standard"), str(runs / "base")),
         out=str(tmp_path / "ensemble"),
+        min_accuracy=LEAST,
         images=IMAGES,
-        quantize="int8",
-        calibration_images=16,
+        quantize="dynamic",
     )
     result = export_run(config)
     pixels = test_images.astype(np.float32)
@@ -153,43 +166,86 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
         write(config, other, dataset, folder)
 
     monkeypatch.setattr(pipeline, "_write", write_wrongly)
-    with pytest.raises(ValueError, match="serving_default: logits differ") as error:
+    with pytest.raises(RejectedError, match="serving_default: logits differ") as error:
         export(runs / "standard", out)
     assert "litert: logits differ" in str(error.value)
+    assert str(out / ".rejected") in str(error.value)
+    (markers,) = rejections(out)
+    assert list(markers) == ["INFRA_NOT_BLESSED"]
+    assert any("litert: logits" in r for r in markers["INFRA_NOT_BLESSED"]["reasons"])
+    assert len(markers["INFRA_NOT_BLESSED"]["agreements"]) == 4
+    shutil.rmtree(out / ".rejected")
     assert tree(out) == before
 
 
 @pytest.mark.slow
 def test_thresholds_on_accuracy(exported, runs, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match=r"litert: accuracy .* < 100.0%"):
+    with pytest.raises(RejectedError, match=r"litert: accuracy .* < 100.0%"):
         export(runs / "standard", out, formats=("tflite",), min_accuracy=1.0)
-    assert not out.exists()
+    assert versions(out) == ()
+    (markers,) = rejections(out)
+    assert set(markers) == {"INFRA_BLESSED", "NOT_BLESSED"}
+    assert markers["INFRA_BLESSED"]["reasons"] == []
+    assert markers["NOT_BLESSED"]["thresholds"]["min_accuracy"] == 1.0
     baseline = str(exported.path.parent)
     result = export(
         runs / "standard", out, formats=("tflite",), baseline=baseline, max_loss=0.0
     )
     accuracy = result.accuracy
     assert accuracy["litert"] == accuracy["baseline"] == accuracy["keras"]
+    assert set(accuracy["keras"]) == {
+        "clean",
+        "gaussian_noise/3",
+        "defocus_blur/3",
+        "contrast/3",
+        "corrupted",
+    }
     blessing = json.loads((result.path / "BLESSED").read_text())
     assert blessing["accuracy"] == accuracy
+    assert blessing["split"] == result.split == "validation"
+    assert set(blessing["per_class"]) == set(accuracy)
 
 
-@pytest.mark.slow
-def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
+def damaged_writer(monkeypatch, name):
+    """Cuts a file off, as a disk that lies does, before the export is checked."""
     from export import pipeline
 
     write = pipeline._write
 
     def write_and_damage(config, source, dataset, folder):
         write(config, source, dataset, folder)
-        model = folder / "model.tflite"
-        model.write_bytes(model.read_bytes()[:1000])
+        path = folder / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     monkeypatch.setattr(pipeline, "_write", write_and_damage)
-    with pytest.raises(ValueError, match="do not work in a fresh process"):
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["model.tflite", "saved_model.pb", "variables/variables.data-00000-of-00001"],
+)
+def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch, name):
+    damaged_writer(monkeypatch, name)
+    with pytest.raises(RejectedError, match="do not work in a fresh process"):
         export(runs / "base", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert versions(tmp_path / "out") == ()
+    (markers,) = rejections(tmp_path / "out")
+    (reason,) = markers["INFRA_NOT_BLESSED"]["reasons"]
+    assert "fresh process" in reason
+
+
+@pytest.mark.slow
+def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_path):
+    broken = tmp_path / "served" / "1"
+    shutil.copytree(exported.path, broken)
+    (broken / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(RejectedError, match="does not answer"):
+        export(runs / "standard", broken.parent)
+    assert versions(broken.parent) == (1,)
+    (markers,) = rejections(broken.parent)
+    assert set(markers) == {"INFRA_BLESSED", "NOT_BLESSED"}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +262,11 @@ def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch):
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
         (["--run=RUNS/base", "--out=OUT", "--images=0"], "images must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--keep=0"], "keep must be at least 1"),
-        (["--run=RUNS/base", "--out=OUT", "--min_accuracy=60"], "between 0 and 1"),
+        (["--run=RUNS/base", "--out=OUT", "--min_accuracy=60"], "at most 1"),
+        (["--run=RUNS/base", "--out=OUT", "--max_loss=2"], "between 0 and 1"),
+        (["--run=RUNS/base", "--out=OUT", "--corruptions=mist"], "must be one of"),
+        (["--run=RUNS/base", "--out=OUT", "--severity=6"], "severity must be"),
+        (["--run=RUNS/base", "--out=OUT", "--baseline=OUT"], "no exported version"),
         (
             ["--run=RUNS/base", "--out=OUT", "--noise=stochastic"],
             "formats=savedmodel only",
@@ -225,6 +285,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ):
     out = tmp_path / "out"
     flags = [f.replace("RUNS", str(runs)).replace("OUT", str(out)) for f in flags]
+    if not any(flag.startswith("--min_accuracy") for flag in flags):
+        flags.append("--min_accuracy=0.5")
     assert main(flags) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -233,10 +295,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     Run.open(runs / "base")
 
 
+def test_thresholds_are_not_optional(runs, tmp_path, capsys):
+    assert main([f"--run={runs / 'base'}", f"--out={tmp_path / 'out'}"]) == 2
+    assert "--min_accuracy is required" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_command_line_prints_what_was_measured(runs, tmp_path, capsys):
     flags = [f"--run={runs / 'base'}", f"--out={tmp_path}", f"--images={IMAGES}"]
-    assert main(flags) == 0
+    assert main([*flags, f"--min_accuracy={LEAST}"]) == 0
     shown = capsys.readouterr().out
     (version,) = versions(tmp_path)
     assert str(tmp_path / str(version)) in shown

@@ -27,6 +27,8 @@ def small(tmp_path):
         "validation_fraction": 0.1,
         "schedule": "cosine",
         "max_images": 12,
+        # One epoch of 120 images teaches nothing.
+        "min_accuracy": 0.001,
     }
 
 
@@ -96,6 +98,7 @@ def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
         ({"variants": ("base", "sf_low")}, "at least two V1 variants"),
         ({"variants": ("sf_low", "sf_low")}, "must differ"),
         ({"temperature": 0.0}, "temperature=0"),
+        ({"min_accuracy": 60.0}, "min_accuracy=60"),
         ({"student_variant": "v5"}, "variant='v5'"),
         ({"control_variant": "base"}, "control_variant=base"),
         ({"control_members": 1}, "control_members=1"),

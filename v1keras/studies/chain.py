@@ -21,6 +21,9 @@ from v1keras.training.run import different_settings
 
 _STUDY_FILE = "study.json"
 _STUDENT = "student"
+# What an exported student must reach at least. It tells a trained model from a broken
+# one; how good is good enough, only a user can say.
+_TIMES_CHANCE = 2.0
 
 
 def run_study(config: StudyConfig) -> Path:
@@ -77,7 +80,7 @@ def run_study(config: StudyConfig) -> Path:
         },
     )
     if config.export:
-        _export(out)
+        _export(config, runs[_STUDENT])
     minutes = (time.monotonic() - started) / 60
     print(f"\n{report}: open it in a browser. ({minutes:.1f} minutes)")
     return report
@@ -136,20 +139,27 @@ def _evaluate(
     )
 
 
-def _export(out: Path) -> None:
+def _export(config: StudyConfig, student: Run) -> None:
     """Exports the student in a process of its own, unless that has been done.
 
     `export` builds on `v1keras`, so it is called as its users call it.
     """
-    target = out / "serving" / _STUDENT
+    target = Path(config.out) / "serving" / _STUDENT
     if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
         return
     print("\nExport of the student", flush=True)
-    flags = [f"--run={out / _STUDENT}", f"--out={target}"]
+    least = config.min_accuracy or _TIMES_CHANCE / len(student.class_names)
+    flags = [
+        f"--run={student.path}",
+        f"--out={target}",
+        f"--min_accuracy={min(least, 1.0)}",
+    ]
+    if config.data_dir is not None:
+        flags.append(f"--data_dir={config.data_dir}")
     finished = subprocess.run([sys.executable, "-m", "export", *flags], check=False)
     if finished.returncode:
         raise ChildProcessError(
-            f"The export of {out / _STUDENT} ended with exit code "
+            f"The export of {student.path} ended with exit code "
             f"{finished.returncode}; its message stands above"
         )
 

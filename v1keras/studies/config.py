@@ -97,9 +97,19 @@ class StudyConfig(TeachingSettings, TrainingSettings):
     )
     noise_samples: int = option(1, "Noise draws of stochastic models.")
     export: bool = option(True, "Export the student at the end.")
+    min_accuracy: float | None = option(
+        None,
+        "Accuracy on validation images that the exported student must reach; by "
+        "default twice that of guessing.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
+            raise ValueError(
+                "`min_accuracy` must be above 0 and at most 1. "
+                f"Received: min_accuracy={self.min_accuracy}"
+            )
         for name in self.names():
             get_variant(name)
         if len(set(self.names())) < len(self.names()):

@@ -1,0 +1,85 @@
+"""The images that an export is checked on: clean ones, and the same ones corrupted."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from export.source import FOLD_SETTINGS, Source, spread
+from v1keras.corruptions import corrupt
+from v1keras.data import ImageDataset
+
+CLEAN = "clean"
+# Part of the corruptions' random streams; exports of one model see the same images.
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CheckImages:
+    """Labelled images in slices that show the same images.
+
+    Args:
+        split: str. `"validation"`, or `"test"` where there is no validation fold.
+        truth: int array (N,). The right classes.
+        slices: dict from name (`"clean"`, `"contrast/3"`) to uint8 array (N, S, S, 3).
+    """
+
+    split: str
+    truth: np.ndarray
+    slices: Mapping[str, np.ndarray]
+
+    def stacked(self) -> np.ndarray:
+        """All slices, one after the other, uint8 (slices * N, S, S, 3)."""
+        return np.concatenate(list(self.slices.values()))
+
+    def divide(self, answers: np.ndarray) -> dict[str, np.ndarray]:
+        """Answers to `stacked`, (..., slices * N, classes), by slice."""
+        parts = np.split(answers, len(self.slices), axis=-2)
+        return dict(zip(self.slices, parts, strict=True))
+
+
+def select_images(
+    source: Source,
+    dataset: ImageDataset,
+    *,
+    count: int,
+    corruptions: Sequence[str] = (),
+    severity: int = 3,
+) -> CheckImages:
+    """Chooses the images of the checks.
+
+    They come from the fold of the training images on which the run chose its best
+    epoch, so that test images decide nothing. Where that fold is not known to be unseen
+    (another data set, or runs with different folds) or was the test images, they are
+    test images, and `split` says so.
+
+    Args:
+        source: `Source`.
+        dataset: `ImageDataset`, as from `open_dataset`.
+        count: int. How many images, evenly spaced.
+        corruptions: sequence of str. Names of corruptions, one slice each. Defaults to
+            `()`.
+        severity: int. Of all of them, 1 to 5. Defaults to `3`.
+
+    Returns:
+        `CheckImages`.
+    """
+    if dataset.validation_source != "test" and _has_one_fold(source, dataset):
+        split = "validation"
+    else:
+        split = "test"
+    images, truth = spread(dataset.split(split), count)
+    slices = {CLEAN: images} | {
+        f"{name}/{severity}": corrupt(images, name, severity, seed=_SEED)
+        for name in corruptions
+    }
+    return CheckImages(split, truth, slices)
+
+
+def _has_one_fold(source: Source, dataset: ImageDataset) -> bool:
+    folds = {
+        tuple(run.config["settings"].get(name) for name in FOLD_SETTINGS.values())
+        for run in source.runs
+    }
+    prints = {run.config["data"].get("fingerprint") for run in source.runs}
+    return len(folds) == 1 and prints == {dataset.fingerprint}
