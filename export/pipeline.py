@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import evaluate, markers, push, warmup
+from export import evaluate, markers, push, server, warmup
 from export.agreement import Agreement, tolerance_of
 from export.checks import CLEAN, CheckImages, select_images
 from export.config import ExportConfig, ExportResult
@@ -94,6 +94,7 @@ def export_run(config: ExportConfig) -> ExportResult:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
         push.keep(config.out, config.keep)
+    server.refresh(config.out)
     return ExportResult(
         path=path,
         version=int(path.name),

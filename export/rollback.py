@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from export.push import rollback
+from export.server import refresh
 from v1keras.command_line import option, run
 
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rollback(config: RollbackConfig) -> None:
     removed, served = rollback(config.out)
+    refresh(config.out)
     print(f"removed {removed}, {served} is the newest version")
 
 
