@@ -63,6 +63,14 @@ class ExportConfig:
         0.02, "How far the accuracy may lie below that of --baseline."
     )
     batch_size: int = option(32, "Images in one request of the checks.")
+    evaluation: str | None = option(
+        None,
+        "Folder of v1keras.evaluate whose figures the model card shows. Default: the "
+        "robustness.csv in the folder of a single run, if there is one.",
+    )
+    license: str | None = option(
+        None, "Licence of the weights, for the model card, such as CC-BY-4.0."
+    )
     keep: int | None = option(
         None, "How many versions stay in --out. Default: all of them."
     )

@@ -1,5 +1,6 @@
 """What a user of exported files must know, and where they come from."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,25 @@ def write_metadata(
     source: Source,
     *,
     split: str,
+    images: int,
     accuracy: dict[str, dict[str, float]],
     milliseconds: dict[str, float],
     sizes: dict[str, int],
-) -> None:
+) -> dict[str, Any]:
     """Writes `metadata.json`.
 
     Args:
-        folder: str or path. The version's folder.
+        folder: str or path. The version's folder, with all that its checksums are for.
         config: `ExportConfig`.
         source: `Source`.
         split: str. Where the images of the checks come from.
+        images: int. How many they are.
         accuracy: dict from source to a dict from slice to the share of right answers.
         milliseconds: dict from source to the time of a request with one image.
         sizes: dict from format to bytes.
+
+    Returns:
+        What was written.
     """
     size, classes = source.image_size, len(source.labels)
     content: dict[str, Any] = {
@@ -56,9 +62,24 @@ def write_metadata(
         "noise": {"mode": config.noise, "seed": config.noise_seed},
         "runs": [run.config for run in source.runs],
         "checked_on": split,
+        "images": images,
         "accuracy": accuracy,
         "milliseconds": milliseconds,
         "bytes": sizes,
+        "license": config.license,
+        "sha256": _checksums(Path(folder)),
         "versions": versions(),
     }
     write_json(Path(folder) / METADATA_FILE, content)
+    return content
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 digests of all files, by their paths within the folder."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path.relative_to(folder).as_posix()] = digest
+    return digests

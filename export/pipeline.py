@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from export import evaluate, markers, push, server, warmup
 from export.agreement import Agreement, tolerance_of
+from export.card import write_card
 from export.checks import CLEAN, CheckImages, select_images
 from export.config import ExportConfig, ExportResult
 from export.convert import convert_to_litert
 from export.metadata import write_metadata
 from export.quantize import require_quantizer
 from export.replay import LITERT_FILE
+from export.robustness import read_robustness
 from export.sign import LABELS_FILE, write_labels, write_saved_model
 from export.source import Source, open_dataset, open_source, spread
 from export.validate import judge, keras_logits, replay
@@ -58,6 +60,7 @@ def export_run(config: ExportConfig) -> ExportResult:
     dataset = open_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
     baseline = evaluate.find_baseline(config.baseline, config.out, source.labels)
+    robustness = read_robustness(source.runs, config.evaluation)
     if config.quantize == "int8":
         require_quantizer()
     images = select_images(
@@ -83,7 +86,15 @@ def export_run(config: ExportConfig) -> ExportResult:
                 "milliseconds": _milliseconds(answers),
                 "sizes": _sizes(folder),
             }
-            write_metadata(folder, config, source, split=images.split, **figures)
+            metadata = write_metadata(
+                folder,
+                config,
+                source,
+                split=images.split,
+                images=len(images.truth),
+                **figures,
+            )
+            write_card(folder, Path(config.out).name, metadata, robustness)
             path = push.publish(folder, config.out)
     except markers.RejectedError as error:
         error.folder = markers.write_rejection(

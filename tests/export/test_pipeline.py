@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -61,10 +62,29 @@ def test_version_folder_holds_what_servers_look_for(exported):
         "metadata.json",
         "INFRA_BLESSED",
         "BLESSED",
+        "MODEL_CARD.md",
+        "model_card.html",
     }
     assert [entry.name for entry in exported.path.parent.iterdir()] == [
         str(exported.version)
     ]
+
+
+def test_card_and_checksums_are_those_of_the_files(exported):
+    digests = json.loads((exported.path / "metadata.json").read_text())["sha256"]
+    described = {"metadata.json", "MODEL_CARD.md", "model_card.html"}
+    files = {p for p in exported.path.rglob("*") if p.is_file()}
+    assert (
+        set(digests)
+        == {path.relative_to(exported.path).as_posix() for path in files} - described
+    )
+    for name, digest in digests.items():
+        content = (exported.path / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+    card = (exported.path / "MODEL_CARD.md").read_text()
+    assert digests["model.tflite"] in card
+    assert f"{exported.accuracy['litert']['clean']:.1%}" in card
+    assert "Not evaluated" in card
 
 
 def test_every_way_to_ask_was_compared(exported):
