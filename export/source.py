@@ -54,15 +54,15 @@ def open_source(
 
     Raises:
         FileNotFoundError: if a folder is not a run.
-        ValueError: if the runs do not have the same classes and image size, or one
-            is still being trained.
+        ValueError: if the runs do not have the same classes and image size, one is
+            still being trained, or its model is not what its configuration says.
     """
     runs = [Run.open(path) for path in paths]
     check_same_classes(runs)
     for run in runs:
         if not run.is_finished:
             raise ValueError(f"the training of {run.path} is not finished")
-    models = [run.load_model() for run in runs]
+    models = [_load_model(run) for run in runs]
     model = models[0] if len(models) == 1 else build_ensemble(models)
     v1keras.set_noise(model, noise, seed=noise_seed)
     first = runs[0]
@@ -73,6 +73,19 @@ def open_source(
         image_size=first.image_size,
         runs=tuple(runs),
     )
+
+
+def _load_model(run: Run) -> keras.Model:
+    """The model of a run, if it takes the images and has the classes of the run."""
+    model = run.load_model()
+    size, classes = run.image_size, len(run.class_names)
+    if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (classes,):
+        raise ValueError(
+            f"the model of {run.path} must take {size} x {size} RGB images and have "
+            f"{classes} outputs, as its config.json says. Received: "
+            f"input_shape={model.input_shape}, output_shape={model.output_shape}"
+        )
+    return model
 
 
 def open_dataset(
