@@ -93,8 +93,19 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
             of a model.
     """
     root = Path(config.root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no such folder: {root}")
+    served = _served(root)
+    if not served:
+        raise ValueError(f"{root} holds no served folders. Received: root={root}")
+    for name in served:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "the name of a served folder must consist of letters, digits, dots, "
+                f"hyphens and underscores. Received: {root / name}"
+            )
     contents = {
-        MODELS_FILE: models_config(_served(root)),
+        MODELS_FILE: models_config(served),
         BATCHING_FILE: _BATCHING.format(
             max_batch_size=config.max_batch_size,
             timeout=config.batch_timeout_micros,
@@ -112,12 +123,16 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
 def refresh(out: str | os.PathLike) -> None:
     """Writes `models.config` beside a served folder anew, if there is one.
 
+    Folders whose names cannot be those of models stay out of it.
+
     Args:
         out: str or path. The served folder whose versions have changed.
     """
     file = Path(out).resolve().parent / MODELS_FILE
     if file.is_file():
-        write_text(file, models_config(_served(file.parent)))
+        served = _served(file.parent)
+        named = {name: found for name, found in served.items() if _NAME.fullmatch(name)}
+        write_text(file, models_config(named))
 
 
 def models_config(served: Mapping[str, Sequence[int]]) -> str:
@@ -157,22 +172,11 @@ def models_config(served: Mapping[str, Sequence[int]]) -> str:
 
 def _served(root: Path) -> dict[str, tuple[int, ...]]:
     """The versions of all served folders in a folder."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no such folder: {root}")
-    served = {
+    return {
         folder.name: found
         for folder in sorted(root.iterdir())
         if folder.is_dir() and (found := _saved_models(folder))
     }
-    if not served:
-        raise ValueError(f"{root} holds no served folders. Received: root={root}")
-    for name in served:
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                "the name of a served folder must consist of letters, digits, dots, "
-                f"hyphens and underscores. Received: {root / name}"
-            )
-    return served
 
 
 def _saved_models(folder: Path) -> tuple[int, ...]:

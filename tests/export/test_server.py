@@ -108,7 +108,9 @@ def test_an_export_and_a_rollback_move_the_labels(root):
     with push.staging(root / "student") as folder:
         (folder / "saved_model.pb").write_text("model")
         number = int(push.publish(folder, root / "student").name)
+    make_versions(root / "no name", 1)
     refresh(root / "student")
+    assert "no name" not in (root / "models.config").read_text()
     assert dict(parse_models(root)["student"].version_labels) == {
         "stable": number,
         "previous": 300,
