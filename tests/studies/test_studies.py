@@ -1,9 +1,10 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from v1keras.studies import StudyConfig, filter_sheet, run_study
+from v1keras.studies import StudyConfig, chain, filter_sheet, run_study
 from v1keras.training import Run
 from v1keras.v1 import GaborParameters, Variant, get_variant
 
@@ -24,11 +25,11 @@ def small(tmp_path):
         "complex_channels": 8,
         "epochs": 1,
         "batch_size": 32,
-        "validation_fraction": 0.1,
+        # One epoch of 60 images teaches nothing, but on 60 others a guess or two is right.
+        "validation_fraction": 0.5,
+        "min_accuracy": 0.001,
         "schedule": "cosine",
         "max_images": 12,
-        # One epoch of 120 images teaches nothing.
-        "min_accuracy": 0.001,
     }
 
 
@@ -79,6 +80,12 @@ def test_the_whole_chain_and_its_resumption(small):
     assert len(list((folder / "serving" / "student").glob("[0-9]*"))) == 1
     with pytest.raises(FileExistsError, match="epochs is 1 there and 2 here"):
         run_study(StudyConfig(**{**small, "epochs": 2}))
+
+    # A student that is not good enough is not exported, and that ends no study.
+    shutil.rmtree(folder / "serving")
+    chain._export(StudyConfig(**{**small, "min_accuracy": 1.0}), student)
+    (served,) = (folder / "serving" / "student").iterdir()
+    assert served.name == ".rejected"
 
 
 def test_a_refused_study_leaves_nothing_behind(small, tmp_path):

@@ -142,7 +142,8 @@ def _evaluate(
 def _export(config: StudyConfig, student: Run) -> None:
     """Exports the student in a process of its own, unless that has been done.
 
-    `export` builds on `v1keras`, so it is called as its users call it.
+    `export` builds on `v1keras`, so it is called as its users call it. A student that it
+    refuses is no failure of the study, whose report says how good the student is.
     """
     target = Path(config.out) / "serving" / _STUDENT
     if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
@@ -156,12 +157,20 @@ def _export(config: StudyConfig, student: Run) -> None:
     ]
     if config.data_dir is not None:
         flags.append(f"--data_dir={config.data_dir}")
+    rejected = target / ".rejected"
+    before = _count(rejected)
     finished = subprocess.run([sys.executable, "-m", "export", *flags], check=False)
-    if finished.returncode:
+    if _count(rejected) > before:
+        print(f"The student was not exported; {rejected} holds the reasons", flush=True)
+    elif finished.returncode:
         raise ChildProcessError(
             f"The export of {student.path} ended with exit code "
             f"{finished.returncode}; its message stands above"
         )
+
+
+def _count(folder: Path) -> int:
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def _check_folder(out: Path, config: StudyConfig) -> None:
