@@ -72,6 +72,7 @@ def test_the_whole_chain_and_its_resumption(small):
     (version,) = (folder / "serving" / "student").glob("[0-9]*")
     assert (version / "saved_model.pb").is_file()
     assert (version / "model.tflite").is_file()
+    assert "95 % intervals" in (version / "MODEL_CARD.md").read_text()
 
     models = sorted(folder.rglob("model.keras"))
     before = [model.stat().st_mtime_ns for model in models]

@@ -154,6 +154,7 @@ def _export(config: StudyConfig, student: Run) -> None:
         f"--run={student.path}",
         f"--out={target}",
         f"--min_accuracy={min(least, 1.0)}",
+        f"--evaluation={Path(config.out) / 'evaluation'}",
     ]
     if config.data_dir is not None:
         flags.append(f"--data_dir={config.data_dir}")
