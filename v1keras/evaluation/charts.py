@@ -18,9 +18,9 @@ from v1keras.files import atomic_write
 # A chart's unit is a CSS pixel: fonts keep their size on a phone's width.
 _PIXEL = 1 / 72
 _FONT = 11
-# A panel of bars: its width, that of the names, of the bars, and of a number beside a
-# bar; and the height of a row.
-_PANEL, _NAMES, _BARS, _NUMBER, _ROW = 360, 108, 244, 50, 21
+# A panel of bars: its width, that of the names, of the bars, of a number beside a bar
+# and of a tick's label; and the height of a row.
+_PANEL, _NAMES, _BARS, _NUMBER, _TICK, _ROW = 360, 108, 244, 50, 44, 21
 # Longer names would leave their margin; the summary table has them in full.
 _LONGEST_NAME = 17
 # A mean over fewer predictions than this says nothing about calibration.
@@ -255,7 +255,10 @@ def _draw_bars(
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)
     axes.set_yticks([])
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
+    locator = matplotlib.ticker.MaxNLocator(4, steps=[1, 2, 5, 10])
+    # A tick's label must not leave the panel on the right.
+    last = high - (_TICK / 2 - (_PANEL - _NAMES - _BARS)) * (high - low) / _BARS
+    axes.set_xticks([x for x in locator.tick_values(low, high) if low <= x <= last])
     axes.xaxis.set_major_formatter(lambda value, _: _tick(value, table.baseline))
     axes.grid(axis="x", color=palette.grid, linewidth=0.8)
 
@@ -301,7 +304,11 @@ def _label_ends(
     x: float,
     palette: Palette,
 ) -> None:
-    """Writes each model's name beside the end of its line, moved apart."""
+    """Writes each model's name beside the end of its line, moved apart.
+
+    The names have the colour of text, which all of them can be read in; the short lines
+    that lead to them have the models' colours.
+    """
     models = sorted((m for m in ends if np.isfinite(ends[m])), key=ends.__getitem__)
     low, high = axes.get_ylim()
     height = axes.get_position().height * axes.figure.get_figheight() / _PIXEL
@@ -309,7 +316,6 @@ def _label_ends(
     for model, y in zip(
         models, _spread([ends[m] for m in models], gap, low, high), strict=True
     ):
-        colour = palette.series[model]
         axes.annotate(
             "",
             (x, ends[model]),
@@ -317,8 +323,8 @@ def _label_ends(
             textcoords="offset points",
             arrowprops={
                 "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.8,
+                "color": palette.series[model],
+                "linewidth": 1.4,
                 "shrinkA": 0,
                 "shrinkB": 1,
             },
@@ -330,7 +336,7 @@ def _label_ends(
             xytext=(13, 0),
             textcoords="offset points",
             va="center",
-            color=colour,
+            color=palette.ink,
             fontsize=10,
             fontweight="bold" if strong else "normal",
             annotation_clip=False,

@@ -29,15 +29,15 @@ _STUDENTS = (("#d6401f", "#ff7a59"), ("#9e2b4f", "#f0718f"))
 # Gains from half to twice the baseline, in eleven steps: brown over grey to blue-green.
 DIVERGING = (
     ("#7a4a0d", "#e0a04a"),
-    ("#a56a22", "#b98038"),
-    ("#c79350", "#93652c"),
+    ("#a06620", "#b98038"),
+    ("#c79350", "#8c5f28"),
     ("#dfbd8c", "#6b4c26"),
     ("#f0e2cb", "#473724"),
     ("#eceeef", "#2c3136"),
     ("#d0e7e6", "#1f4244"),
     ("#9ccfce", "#1f5c5d"),
-    ("#5fb0b0", "#257d7d"),
-    ("#268a8c", "#34a3a2"),
+    ("#5fb0b0", "#227171"),
+    ("#1f8082", "#34a3a2"),
     ("#07595e", "#5fd0cc"),
 )
 # Where the text on a step of the diverging scale is the page's colour, not the text's.
