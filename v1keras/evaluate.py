@@ -17,16 +17,21 @@ from v1keras.data import ImageDataset, load_dataset, open_corrupted
 from v1keras.evaluation import (
     Cell,
     CleanImages,
+    LogitCache,
     OnlineImages,
     RobustnessTable,
     StoredImages,
+    agreement_rows,
+    compare,
     corrupted_cells,
     evaluate_models,
+    format_agreement,
     format_table,
     read_samples,
+    side_by_side,
     write_report,
 )
-from v1keras.evaluation.evaluate_models import check_folder
+from v1keras.evaluation.evaluate_models import LOGITS, check_folder
 from v1keras.evaluation.images import CellImages
 from v1keras.evaluation.tables import cell_rows, write_csv
 from v1keras.files import file_fingerprint, write_json
@@ -36,6 +41,8 @@ from v1keras.training.run import MODEL_FILE, check_classes
 from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
+# What stands for a training seed in the path of a run.
+_SEED = "{seed}"
 # Settings in which two runs of one variant may differ and still be seeds of it.
 _NOT_THE_VARIANT = ("seed", "out", "data_dir", "strategy", "members")
 
@@ -45,7 +52,15 @@ class EvaluateConfig:
     """What to evaluate on what. Every field is a flag."""
 
     out: str = option(required=True, help="Folder of the evaluation.")
-    models: tuple[str, ...] = option(required=True, help="Run directories to compare.")
+    models: tuple[str, ...] = option(
+        required=True,
+        help="Run directories to compare; {seed} in one stands for each of --seeds.",
+    )
+    seeds: tuple[str, ...] = option(
+        (),
+        "Training seeds, put in place of {seed}: --models=runs/base-{seed} "
+        "--seeds=0,1,2.",
+    )
     dataset: str = option(
         "shapes",
         "shapes, a folder of images, or a name of TensorFlow Datasets; its test images "
@@ -90,6 +105,11 @@ class EvaluateConfig:
         "mirrored computes on all GPUs; auto does where there are several.",
         choices=STRATEGIES,
     )
+    compare: str | None = option(
+        None,
+        "Folder of another evaluation of these models, to set beside this one: whether "
+        "accuracies per corruption agree.",
+    )
     allow_partial: bool = option(
         False, "Go on when the corrupted set lacks some of the cells."
     )
@@ -111,6 +131,24 @@ class EvaluateConfig:
             )
         for name in self.corruptions:
             canonical_name(name)
+        if any(not seed.isdecimal() for seed in self.seeds):
+            raise ValueError(
+                "`seeds` must be numbers, at least 0. "
+                f"Received: seeds={','.join(self.seeds)}"
+            )
+        if bool(self.seeds) != any(_SEED in path for path in self.models):
+            raise ValueError(
+                f"`seeds` and a {_SEED} in `models` need each other. Received: "
+                f"models={','.join(self.models)}, seeds={','.join(self.seeds)}"
+            )
+
+    def run_paths(self) -> tuple[str, ...]:
+        """The run directories, with every seed in place of `{seed}`."""
+        return tuple(
+            path.replace(_SEED, seed)
+            for path in self.models
+            for seed in (self.seeds if _SEED in path else ("",))
+        )
 
 
 def evaluate(
@@ -140,16 +178,21 @@ def evaluate(
     out = Path(config.out)
     check_folder(out)
     controls = controls or {}
-    others = [p for paths in controls.values() for p in paths if p not in config.models]
-    every = open_runs((*config.models, *dict.fromkeys(others)))
+    paths = config.run_paths()
+    others = [p for group in controls.values() for p in group if p not in paths]
+    every = open_runs((*paths, *dict.fromkeys(others)))
     check_same_classes(list(every.values()))
-    runs = dict(itertools.islice(every.items(), len(config.models)))
+    runs = dict(itertools.islice(every.items(), len(paths)))
+    variants = _variants(runs)
+    _check_seeds(config, runs, variants)
     baseline = _baseline(config, runs)
     students = [n for n, run in runs.items() if run.config["kind"] == "student"]
     ensembles = _ensembles(config, runs, baseline, students)
     names = {str(each.path): name for name, each in every.items()}
-    for name, paths in controls.items():
-        ensembles[name] = tuple(names[str(Path(path))] for path in paths)
+    for name, group in controls.items():
+        ensembles[name] = tuple(names[str(Path(path))] for path in group)
+    fingerprints = {n: file_fingerprint(r.path / MODEL_FILE) for n, r in every.items()}
+    other = _other_evaluation(config, fingerprints)
     first = next(iter(runs.values()))
     data = load_dataset(
         config.dataset, image_size=first.image_size, data_dir=config.data_dir
@@ -173,10 +216,8 @@ def evaluate(
         average=config.average,
         baseline=baseline,
         students=students,
-        variants=_variants(runs),
-        fingerprints={
-            n: file_fingerprint(r.path / MODEL_FILE) for n, r in every.items()
-        },
+        variants=variants,
+        fingerprints=fingerprints,
         noise_samples=config.noise_samples,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -188,15 +229,27 @@ def evaluate(
         write_csv(each.path / "robustness.csv", cell_rows(table, [name]))
     settings = dataclasses.asdict(config)
     write_json(out / "config.json", {"settings": settings, "versions": versions()})
+    agreements = []
+    if other:
+        agreements = compare(
+            LogitCache.open(out / LOGITS),
+            other,
+            ensembles=ensembles,
+            average=config.average,
+        )
+        write_csv(out / "agreement.csv", agreement_rows(agreements))
     report = write_report(
         out,
         table,
         title=f"Robustness on {Path(config.dataset).name}",
         samples=read_samples(out, table),
+        sections=[side_by_side(agreements, config.compare)] if agreements else (),
         settings={**_shown(settings), "versions": versions()},
         allow_partial=config.allow_partial,
     )
     print(format_table(table))
+    if agreements:
+        print(format_agreement(agreements))
     print(f"Report: {report}")
     return table
 
@@ -226,6 +279,47 @@ def open_runs(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
             parts += 1
         names.append("/".join(folder.parts[-parts:]))
     return dict(zip(names, runs, strict=True))
+
+
+def _other_evaluation(
+    config: EvaluateConfig, fingerprints: dict[str, str]
+) -> LogitCache | None:
+    """The logits of the evaluation to set beside this one."""
+    if config.compare is None:
+        return None
+    folder = Path(config.compare)
+    if not LogitCache.exists(folder / LOGITS):
+        raise FileNotFoundError(
+            f"`compare` must be the folder of an evaluation. Received: compare={folder}"
+        )
+    other = LogitCache.open(folder / LOGITS)
+    if not set(fingerprints.items()) & set(other.fingerprints.items()):
+        raise ValueError(
+            "`compare` must be an evaluation of some of these models. Received: "
+            f"compare={folder}, of {', '.join(other.fingerprints)}"
+        )
+    return other
+
+
+def _check_seeds(
+    config: EvaluateConfig, runs: dict[str, Run], variants: dict[str, str]
+) -> None:
+    """Refuses `seeds` that the runs were not trained with, or that are not alike."""
+    by_path = {each.path: name for name, each in runs.items()}
+    for pattern in (path for path in config.models if _SEED in path):
+        paths = [Path(pattern.replace(_SEED, seed)) for seed in config.seeds]
+        for path, seed in zip(paths, config.seeds, strict=True):
+            trained = runs[by_path[path]].config["settings"]["seed"]
+            if trained != int(seed):
+                raise ValueError(
+                    f"{path} must have been trained with seed {seed}. "
+                    f"Received: seed={trained}"
+                )
+        if len({variants[by_path[path]] for path in paths}) > 1:
+            raise ValueError(
+                f"Runs of {pattern} must differ in their seed alone. Received: "
+                f"other settings in {', '.join(map(str, paths))}"
+            )
 
 
 def _baseline(config: EvaluateConfig, runs: dict[str, Run]) -> str | None:

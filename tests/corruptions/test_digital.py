@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from v1keras.corruptions import PARAMETERS, corrupt
@@ -18,6 +19,17 @@ def test_pixelate_makes_blocks(make_images):
     np.testing.assert_array_equal(
         blocks, blocks[:, :1, :, :1].repeat(2, 1).repeat(2, 3)
     )
+
+
+@pytest.mark.parametrize("size", [(32, 47), (101, 64), (224, 224)])
+def test_pixelate_equals_pillow_down_and_up(make_images, size):
+    images = make_images(1, *size)
+    for severity, factor in enumerate(PARAMETERS["tiny"]["pixelate"], start=1):
+        small = (int(size[1] * factor), int(size[0] * factor))
+        shrunk = Image.fromarray(images[0]).resize(small, Image.Resampling.BOX)
+        expected = shrunk.resize(size[::-1], Image.Resampling.BOX)
+        result = corrupt(images, "pixelate", severity, seed=0, scale="tiny")
+        np.testing.assert_array_equal(result[0], expected)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.9, 19.2, 170.8])

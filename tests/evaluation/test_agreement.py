@@ -1,44 +1,106 @@
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, LogitCache, build_table, compare, corrupted_cells
+from v1keras.evaluation import (
+    CLEAN,
+    LogitCache,
+    agreement_rows,
+    compare,
+    corrupted_cells,
+    format_agreement,
+    side_by_side,
+)
+
+IMAGES = 300
 
 
-def table_of(folder, skill, seed, models=("m",)):
-    """Models that are right with probability `skill` on 300 images of their own."""
+def cache_of(folder, skill, seed, models=("m",), prefix="", images=IMAGES, weights=""):
+    """Logits of models that are right with a probability `skill` of their own images."""
     rng = np.random.default_rng(seed)
-    cells = (CLEAN, *corrupted_cells(["fog", "snow"]))
-    cache = LogitCache(folder, {}, dict.fromkeys(models, ""))
-    for cell in cells:
-        right = rng.random((len(models), 300)) < skill
+    cache = LogitCache(folder, {}, dict.fromkeys(models, weights))
+    for cell in (CLEAN, *corrupted_cells(["fog", "snow"])):
+        right = rng.random((len(models), images)) < skill
         logits = np.stack([right, ~right], axis=-1)[:, None].astype(float)
         answers = dict(zip(models, logits, strict=True))
-        cache.add(cell, np.zeros(300, int), np.arange(300), answers)
-    categories = {"fog": "weather", "snow": "weather"}
-    return build_table(cache, models, planned=cells, categories=categories)
+        ids = [f"{prefix}{i}.png" for i in range(images)]
+        cache.add(cell, np.zeros(images, int), ids, answers)
+    return cache
 
 
 def test_equal_models_agree_and_different_ones_do_not(tmp_path):
-    first = table_of(tmp_path / "first", 0.5, 0)
-    second = table_of(tmp_path / "second", 0.5, 1)
-    other = table_of(tmp_path / "other", 0.62, 2)
-    assert [row.corruption for row in compare(first, second)] == [
-        "clean",
-        "fog",
-        "snow",
-    ]
-    assert all(row.agrees for row in compare(first, second))
+    first = cache_of(tmp_path / "first", 0.5, 0)
+    second = cache_of(tmp_path / "second", 0.5, 1, prefix="x")
+    other = cache_of(tmp_path / "other", 0.65, 2, prefix="y")
+    rows = compare(first, second)
+    assert [row.corruption for row in rows] == ["clean", "snow", "fog"]
+    assert all(row.agrees and row.images == 0 for row in rows)
     assert not any(row.agrees for row in compare(first, other))
 
 
-def test_margin_is_that_of_the_difference_of_two_proportions(tmp_path):
-    rows = compare(table_of(tmp_path / "a", 0.5, 0), table_of(tmp_path / "b", 0.5, 1))
-    expected = 1.96 * np.sqrt(2 * 0.25 / 300)
-    assert rows[0].margin == pytest.approx(expected, rel=0.1)
+def test_margin_of_different_images_is_that_of_two_proportions(tmp_path):
+    first = cache_of(tmp_path / "a", 0.5, 0)
+    second = cache_of(tmp_path / "b", 0.5, 1, prefix="x")
+    rows = compare(first, second)
+    one = 1.96 * np.sqrt(2 * 0.25 / IMAGES)
+    assert rows[0].margin == pytest.approx(one, rel=0.01)
+    # Of five severities, whose answers are independent here.
+    assert rows[1].margin == pytest.approx(one / np.sqrt(5), rel=0.1)
 
 
-def test_evaluations_without_a_common_model_are_refused(tmp_path):
-    first = table_of(tmp_path / "a", 0.5, 0)
-    second = table_of(tmp_path / "b", 0.5, 1, models=("n",))
-    with pytest.raises(ValueError, match="no model in common"):
+def test_the_same_images_are_compared_one_by_one(tmp_path):
+    # Half of the images are easy and half impossible in both: no chance is left.
+    skill = np.arange(IMAGES) % 2
+    first = cache_of(tmp_path / "a", skill, 0, prefix="val/")
+    second = cache_of(tmp_path / "b", skill[:100], 1, prefix="n01/", images=100)
+    for row in compare(first, second):
+        assert (row.first, row.second, row.margin, row.images) == (0.5, 0.5, 0.0, 100)
+    independent = compare(first, second, paired=False)[0]
+    assert independent.margin == pytest.approx(
+        1.96 * np.sqrt(0.25 / 300 + 0.25 / 100), rel=0.01
+    )
+
+
+def test_images_are_matched_by_class_and_name(tmp_path):
+    """Files of one name in several class folders are different images."""
+    caches = []
+    for folder, order in (("a", [0, 1, 2, 3]), ("b", [3, 1, 0, 2])):
+        cache = LogitCache(tmp_path / folder, {}, {"m": ""})
+        labels = np.array([0, 0, 1, 1])[order]
+        names = np.array(["c/1.png", "c/2.png", "d/1.png", "d/2.png"])[order]
+        right = np.array([1, 0, 1, 1])[order]
+        logits = np.zeros((1, 4, 2))
+        logits[0, np.arange(4), np.where(right, labels, 1 - labels)] = 1
+        cache.add(CLEAN, labels, names, {"m": logits})
+        caches.append(cache)
+    (row,) = compare(*caches)
+    assert (row.first, row.second, row.margin, row.images) == (0.75, 0.75, 0, 4)
+
+
+def test_ensembles_are_made_from_the_logits_of_both(tmp_path):
+    first = cache_of(tmp_path / "a", 0.6, 0, models=("m", "n"))
+    second = cache_of(tmp_path / "b", 0.6, 1, models=("n", "m", "o"))
+    groups = {"both": ("m", "n"), "more": ("m", "o")}
+    rows = compare(first, second, ensembles=groups)
+    assert [row.model for row in rows] == ["m"] * 3 + ["n"] * 3 + ["both"] * 3
+    logits = first.read(CLEAN).logits
+    expected = (logits["m"] + logits["n"]).argmax(axis=-1) == 0
+    assert rows[6].first == pytest.approx(expected.mean())
+
+
+def test_text_rows_and_section_name_what_is_apart(tmp_path):
+    first = cache_of(tmp_path / "a", 0.5, 0)
+    rows = compare(first, cache_of(tmp_path / "b", 0.65, 2))
+    text = format_agreement(rows)
+    assert "0 of 2 accuracies" in text and "m, snow: " in text
+    assert f"the same {IMAGES} images" in text
+    assert [row["agrees"] for row in agreement_rows(rows)] == [False] * 3
+    section = side_by_side(rows, "stored <c>")
+    assert section.html.count("class=apart") == 3 and "stored &lt;c&gt;" in section.html
+
+
+@pytest.mark.parametrize("change", [{"models": ("n",)}, {"weights": "others"}])
+def test_evaluations_without_a_common_model_are_refused(tmp_path, change):
+    first = cache_of(tmp_path / "a", 0.5, 0)
+    second = cache_of(tmp_path / "b", 0.5, 1, **change)
+    with pytest.raises(ValueError, match="equal name and weights"):
         compare(first, second)

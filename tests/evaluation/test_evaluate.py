@@ -79,6 +79,65 @@ def test_from_runs_to_report(tmp_path, make_run, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+def test_seeds_name_the_runs_of_a_variant(tmp_path, make_run, capsys):
+    for seed in (0, 1):
+        make_run(f"base-{seed}", "base", seed=seed)
+    make_run("v1-0")
+    make_run("v1-1", seed=2)
+    out = tmp_path / "out"
+    pattern = f"{tmp_path}/base-{{seed}}"
+    common = (f"--out={out}", f"--dataset={DATASET}", "--corrupted=none")
+    wrong = f"--models={pattern},{tmp_path}/v1-{{seed}}"
+    assert run(wrong, "--seeds=0,1", *common) == 2
+    assert "v1-1 must have been trained with seed 1" in capsys.readouterr().err
+    assert not out.exists()
+
+    models = f"--models={pattern},{tmp_path}/v1-0"
+    assert run(models, "--seeds=0,1", "--bootstrap=50", *common) == 0
+    with (out / "summary.csv").open() as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["base-0", "base-1", "v1-0"]
+    with (out / "seeds.csv").open() as file:
+        (summary,) = csv.DictReader(file)
+    assert (summary["variant"], summary["runs"]) == ("base", "2")
+    first, second = (float(rows[f"base-{seed}"]["clean"]) for seed in (0, 1))
+    assert float(summary["clean_mean"]) == pytest.approx((first + second) / 2, abs=1e-5)
+    deviation = abs(first - second) / 2**0.5
+    assert float(summary["clean_std"]) == pytest.approx(deviation, abs=1e-5)
+
+
+def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):
+    models = f"--models={make_run('base', 'base')},{make_run('v1')}"
+    arguments = (
+        models,
+        f"--dataset={DATASET}",
+        "--corruptions=fog,contrast",
+        "--bootstrap=50",
+    )
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(*arguments, f"--out={first}", f"--compare={second}") == 2
+    assert "folder of an evaluation" in capsys.readouterr().err
+    assert not first.exists()
+    assert run(*arguments, f"--out={first}") == 0
+    before = (first / "logits" / "manifest.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(*arguments, f"--out={second}", f"--compare={first}", "--seed=1") == 0
+    assert "of 4 accuracies per model and corruption" in capsys.readouterr().out
+    assert (first / "logits" / "manifest.json").stat().st_mtime_ns == before
+    with (second / "agreement.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["corruption"] for row in rows] == ["clean", "fog", "contrast"] * 2
+    # Contrast is not random, and the base has no noise.
+    assert rows[2]["first"] == rows[2]["second"] and rows[2]["agrees"] == "True"
+    assert f"Beside {first}" in (second / "report.html").read_text()
+    with (second / "corruptions.csv").open() as file:
+        accuracies = {
+            (row["model"], row["corruption"]): float(row["accuracy"])
+            for row in csv.DictReader(file)
+        }
+    assert accuracies["base", "fog"] == pytest.approx(float(rows[1]["first"]))
+
+
 def refused(capsys, out, *arguments):
     assert run(*arguments, f"--out={out}", f"--dataset={DATASET}") == 2
     captured = capsys.readouterr()
@@ -111,6 +170,9 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
         ("--baseline=nobody", "baseline=nobody"),
         ("--ensemble", "at least two members"),
         ("--ensemble_members=a,nobody", "nobody"),
+        ("--seeds=0,1", "need each other"),
+        ("--seeds=a", "must be numbers"),
+        ("--compare=/no/such/folder", "folder of an evaluation"),
         ("--noise_samples=0", "at least 1"),
         ("--max_images=0", "at least 1"),
         ("--corrupted=/no/such/folder", "no such folder"),

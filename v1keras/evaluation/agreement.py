@@ -1,10 +1,16 @@
 """Whether two evaluations of the same models tell the same."""
 
-import math
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
-from v1keras.evaluation.cells import CLEAN
-from v1keras.evaluation.robustness import Estimate, RobustnessTable
+import numpy as np
+
+from v1keras.corruptions import CORRUPTIONS
+from v1keras.evaluation.cache import LogitCache
+from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
+from v1keras.evaluation.metrics import ensemble_logits
 
 # 95 % intervals of a normal distribution reach so many standard errors either way.
 _NORMAL_95 = 1.96
@@ -16,9 +22,10 @@ class Agreement(NamedTuple):
     Args:
         model: str.
         corruption: str. Or `"clean"`.
-        first: float. Its accuracy in the first evaluation.
+        first: float. Its accuracy in the first evaluation, mean over severities.
         second: float. In the second one.
         margin: float. How far the two may differ by chance, at 95 %.
+        images: int. How many images both showed; 0 if they showed different ones.
     """
 
     model: str
@@ -26,6 +33,7 @@ class Agreement(NamedTuple):
     first: float
     second: float
     margin: float
+    images: int
 
     @property
     def agrees(self) -> bool:
@@ -33,45 +41,182 @@ class Agreement(NamedTuple):
         return abs(self.first - self.second) <= self.margin
 
 
-def compare(first: RobustnessTable, second: RobustnessTable) -> list[Agreement]:
-    """Sets two evaluations side by side, such as of a stored set and of online ones.
+def compare(
+    first: LogitCache,
+    second: LogitCache,
+    *,
+    ensembles: Mapping[str, Sequence[str]] | None = None,
+    average: str = "logits",
+    paired: bool = True,
+) -> list[Agreement]:
+    """Sets two evaluations side by side, such as of a stored set and of an online one.
 
-    The margin is that of independent images, from the intervals of both. It is too wide
-    where both evaluations show the same images: then a difference within it need not be
-    chance. One in twenty comparisons lies outside by chance alone.
+    Where both showed some of the same images (of equal name and class), these alone are
+    compared, image by image: what makes some images harder than others then cancels
+    out. Otherwise the margin is that of independent images. One in twenty comparisons
+    lies outside its margin by chance alone.
 
     Args:
-        first: `RobustnessTable`.
-        second: `RobustnessTable`. With models and corruptions in common.
+        first: `LogitCache`. Of the first evaluation.
+        second: `LogitCache`. With models (of equal name and weights) and cells in
+            common.
+        ensembles: mapping from a name to the names of its members, or None. Defaults to
+            no ensembles.
+        average: str. What they average, `"logits"` or `"probabilities"`. Defaults to
+            `"logits"`.
+        paired: bool. Whether to compare images that both have one by one. Defaults to
+            `True`.
 
     Returns:
         List of `Agreement`, one per model and corruption that both have.
 
     Raises:
-        ValueError: if they have no model in common.
+        ValueError: if they have no model or no cell in common.
+
+    Example:
+
+    >>> stored, online = (LogitCache.open(f"{out}/logits") for out in ("a", "b"))
+    >>> [row.corruption for row in compare(stored, online) if not row.agrees]
+    ['snow']
     """
-    models = [model for model in first.models if model in second.models]
-    if not models:
+    there = first.cells() & second.cells()
+    cells = [c for c in (CLEAN, *corrupted_cells(tuple(CORRUPTIONS))) if c in there]
+    models = [
+        name
+        for name, fingerprint in first.fingerprints.items()
+        if second.fingerprints.get(name) == fingerprint
+        and all(name in cache.models(c) for cache in (first, second) for c in cells)
+    ]
+    if not models or not cells:
         raise ValueError(
-            "The evaluations have no model in common. Received: "
-            f"{', '.join(first.models)} and {', '.join(second.models)}"
+            "The evaluations must have a model (of equal name and weights) and a cell "
+            "in common. Received: "
+            f"{first.path} and {second.path}"
         )
-    names = [name for name in first.corruptions if name in second.corruptions]
+    groups = {name: (name,) for name in models}
+    groups |= {
+        name: tuple(members)
+        for name, members in (ensembles or {}).items()
+        if set(members) <= set(models)
+    }
+    rows = []
+    for corruption in dict.fromkeys(cell.corruption for cell in cells):
+        own = [cell for cell in cells if cell.corruption == corruption]
+        rows += _agreements(
+            corruption,
+            groups,
+            _scores(first, own, groups, average),
+            _scores(second, own, groups, average),
+            paired,
+        )
+    return sorted(rows, key=lambda row: list(groups).index(row.model))
+
+
+def agreement_rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+    """One row per model and corruption, for a CSV file."""
     return [
-        _agreement(model, name, first, second)
-        for model in models
-        for name in (CLEAN.corruption, *names)
+        {
+            **{
+                key: round(value, 6) if isinstance(value, float) else value
+                for key, value in row._asdict().items()
+            },
+            "agrees": row.agrees,
+        }
+        for row in agreements
     ]
 
 
-def _agreement(
-    model: str, name: str, first: RobustnessTable, second: RobustnessTable
-) -> Agreement:
-    a = first.groups[model, name].accuracy
-    b = second.groups[model, name].accuracy
-    margin = _NORMAL_95 * math.hypot(_standard_error(a), _standard_error(b))
-    return Agreement(model, name, a.value, b.value, margin)
+def format_agreement(agreements: Sequence[Agreement]) -> str:
+    """What a comparison came to, as text for a terminal."""
+    corrupted = [row for row in agreements if row.corruption != CLEAN.corruption]
+    apart = [row for row in corrupted if not row.agrees]
+    images = agreements[-1].images
+    on = f"the same {images} images" if images else "different images"
+    lines = [
+        f"{len(corrupted) - len(apart)} of {len(corrupted)} accuracies per model and "
+        f"corruption agree within 95 % margins, on {on}; {len(corrupted) / 20:.0f} are "
+        "expected outside by chance"
+    ]
+    lines += [
+        f"  {row.model}, {row.corruption}: {100 * row.first:.1f} and "
+        f"{100 * row.second:.1f} %, margin {100 * row.margin:.1f}"
+        for row in apart
+    ]
+    return "\n".join(lines)
 
 
-def _standard_error(estimate: Estimate) -> float:
-    return (estimate.high - estimate.low) / (2 * _NORMAL_95)
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+    """How often each model is right on each image, mean over draws and severities."""
+
+    images: np.ndarray
+    right: np.ndarray
+
+
+def _scores(
+    cache: LogitCache,
+    cells: Sequence[Cell],
+    groups: Mapping[str, Sequence[str]],
+    average: str,
+) -> _Scores:
+    scores: _Scores | None = None
+    members = list(dict.fromkeys(name for parts in groups.values() for name in parts))
+    for cell in cells:
+        labels, ids, logits = cache.read(cell, members)
+        right = [
+            (answers.argmax(axis=-1) == labels).mean(axis=0)
+            for parts in groups.values()
+            for answers in [
+                ensemble_logits([logits[name] for name in parts], average=average)
+            ]
+        ]
+        own = _Scores(_names(labels, ids), np.stack(right))
+        if scores is None:
+            scores = own
+        else:
+            images, here, there = _common(scores, own)
+            scores = _Scores(images, scores.right[:, here] + own.right[:, there])
+    return _Scores(scores.images, scores.right / len(cells))
+
+
+def _agreements(
+    corruption: str,
+    models: Sequence[str],
+    first: _Scores,
+    second: _Scores,
+    paired: bool,
+) -> Iterator[Agreement]:
+    images, here, there = _common(first, second)
+    paired = paired and len(images) > 1
+    for i, model in enumerate(models):
+        a, b = first.right[i], second.right[i]
+        if paired:
+            a, b = a[here], b[there]
+            error = _standard_error(a - b)
+        else:
+            error = np.hypot(_standard_error(a), _standard_error(b))
+        yield Agreement(
+            model,
+            corruption,
+            float(a.mean()),
+            float(b.mean()),
+            float(_NORMAL_95 * error),
+            len(images) if paired else 0,
+        )
+
+
+def _common(first: _Scores, second: _Scores) -> tuple[np.ndarray, ...]:
+    return np.intersect1d(first.images, second.images, return_indices=True)
+
+
+def _names(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Names of images that do not depend on the folder and format of their files."""
+    paths = [PurePosixPath(str(name)) for name in ids]
+    names = [f"{label}/{path.stem}" for label, path in zip(labels, paths, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{label}/{path}" for label, path in zip(labels, paths, strict=True)]
+    return np.array(names)
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -42,6 +42,10 @@ class LogitCache:
             seed, noise draws, number type.
         models: dict from model name to a string that changes with its weights.
 
+    Attributes:
+        fingerprints: dict from model name to that string, of all models that have
+            logits here or are to have some.
+
     Raises:
         FileExistsError: if the folder holds something else, or logits that were made
             with other settings or other weights.
@@ -65,6 +69,7 @@ class LogitCache:
         self.settings = _plain(settings)
         manifest = {"settings": self.settings, "models": dict(models)}
         file = self.path / _MANIFEST
+        stored = None
         if file.is_file():
             stored = _read_manifest(file)
             _compare(self.path, stored["settings"], manifest["settings"])
@@ -79,7 +84,9 @@ class LogitCache:
             raise FileExistsError(
                 f"{self.path} exists and is not a folder of logits; choose another one."
             )
-        write_json(file, manifest)
+        if manifest != stored:
+            write_json(file, manifest)
+        self.fingerprints = dict(manifest["models"])
         self._known: dict[Cell, set[str]] = {}
 
     @classmethod
@@ -102,6 +109,11 @@ class LogitCache:
     def file(self, cell: Cell) -> Path:
         """Where the logits of a cell are."""
         return self.path / f"{cell}.npz"
+
+    def cells(self) -> set[Cell]:
+        """The cells that there are logits of."""
+        parts = (path.stem.rpartition("-") for path in self.path.glob("*-?.npz"))
+        return {Cell(name, int(severity)) for name, _, severity in parts}
 
     def models(self, cell: Cell) -> set[str]:
         """The names of the models whose logits a cell holds."""

@@ -16,7 +16,7 @@ from v1keras.evaluation.predict import open_cache, predict_cells
 from v1keras.evaluation.robustness import EXTRA, RobustnessTable, build_table
 from v1keras.evaluation.tables import write_tables
 
-_LOGITS = "logits"
+LOGITS = "logits"
 _SHOWN_SEVERITIES = (1, 3, 5)
 
 
@@ -102,7 +102,7 @@ def evaluate_models(
             f"Received: no {', '.join(missing)}"
         )
     cache = open_cache(
-        out / _LOGITS,
+        out / LOGITS,
         models,
         images,
         noise_samples=noise_samples,
@@ -154,7 +154,7 @@ def read_samples(
     Returns:
         dict from `Cell` to a uint8 array of shape `(height, width, 3)`.
     """
-    cache = LogitCache.open(Path(out) / _LOGITS)
+    cache = LogitCache.open(Path(out) / LOGITS)
     corrupted = [cell for cell in table.cells if cell != CLEAN]
     chosen = [c for c in corrupted if c.severity in severities] or corrupted
     samples = {cell: cache.sample(cell) for cell in (CLEAN, *chosen)}
@@ -165,7 +165,7 @@ def check_folder(out: str | os.PathLike) -> None:
     """Refuses a folder that holds anything but an evaluation."""
     out = Path(out)
     if out.is_file() or (
-        out.is_dir() and any(out.iterdir()) and not LogitCache.exists(out / _LOGITS)
+        out.is_dir() and any(out.iterdir()) and not LogitCache.exists(out / LOGITS)
     ):
         raise FileExistsError(
             f"{out} exists and holds no evaluation to go on with; choose another folder."

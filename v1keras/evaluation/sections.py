@@ -2,12 +2,13 @@
 
 import base64
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from v1keras.evaluation.agreement import Agreement
 from v1keras.evaluation.cells import CLEAN, Cell
 from v1keras.evaluation.charts import (
     LEAST_PER_BIN,
@@ -244,6 +245,38 @@ def sample_pictures(
     return Section("What the models were shown", "".join(parts))
 
 
+def side_by_side(agreements: Sequence[Agreement], other: str) -> Section:
+    """Accuracies per corruption here and in another evaluation.
+
+    Args:
+        agreements: sequence of `Agreement`, of this evaluation and another one.
+        other: str. What the other one is called.
+    """
+    models = list(dict.fromkeys(row.model for row in agreements))
+    by_place = {(row.corruption, row.model): row for row in agreements}
+    head = "".join(f"<th>{html.escape(model)}</th>" for model in models)
+    rows = ""
+    for corruption in dict.fromkeys(row.corruption for row in agreements):
+        cells = "".join(_pair(by_place[corruption, model]) for model in models)
+        label = html.escape(corruption.replace("_", " "))
+        rows += f'<tr><th scope="row">{label}</th>{cells}</tr>'
+    images = agreements[-1].images
+    on = f"the {images} images that both showed" if images else "different images"
+    outside = sum(not row.agrees for row in agreements)
+    text = (
+        f"Accuracy in %, mean over severities, on {on}: here, and in {other}. Below it "
+        "the difference and how far it may go by chance (95 %). Of "
+        f"{len(agreements)} differences {outside} are larger, in bold type; "
+        f"{len(agreements) / 20:.0f} would be by chance alone."
+    )
+    return Section(
+        f"Beside {other}",
+        f'<p class="note">{html.escape(text)}</p><div class="scroll">'
+        f'<table class="summary"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>",
+    )
+
+
 def settings_list(settings: Mapping[str, Any]) -> Section:
     """Settings and versions, as a list."""
     items = "".join(
@@ -478,6 +511,15 @@ def _member_table(table: RobustnessTable, members: tuple[str, ...]) -> str:
         '<p class="note">Accuracy in %.</p><div class="scroll">'
         f'<table class="summary"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _pair(row: Agreement) -> str:
+    difference = f"{100 * (row.first - row.second):+.1f}"
+    difference = difference.replace("-", "\N{MINUS SIGN}")
+    return (
+        f"<td{'' if row.agrees else ' class=apart'}>{100 * row.first:.1f}&ensp;"
+        f"{100 * row.second:.1f}<small>{difference} (±{100 * row.margin:.1f})</small></td>"
     )
 
 

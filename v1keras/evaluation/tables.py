@@ -52,6 +52,31 @@ def cell_rows(
     return rows
 
 
+def corruption_rows(table: RobustnessTable) -> list[dict[str, Any]]:
+    """One row per model and corruption: means over severities, with intervals.
+
+    Args:
+        table: `RobustnessTable`.
+
+    Returns:
+        List of dicts with equal keys, named as those of `cell_rows`.
+    """
+    return [
+        {
+            "model": model,
+            "role": table.roles[model],
+            "corruption": name,
+            "category": table.categories[name],
+            **_columns("accuracy", result.accuracy),
+            **_columns("gain", result.gain),
+            "noise_std": _number(result.noise_std),
+        }
+        for model in table.models
+        for name in table.corruptions
+        for result in [table.groups[model, name]]
+    ]
+
+
 def summary_rows(table: RobustnessTable) -> list[dict[str, Any]]:
     """One row per model: accuracy and gain on clean images, per category, on average.
 
@@ -131,7 +156,7 @@ def diversity_rows(table: RobustnessTable) -> list[dict[str, Any]]:
 
 def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
     """Writes `robustness.csv`, `summary.csv`, and where there is something to say
-    `seeds.csv` and `diversity.csv`.
+    `corruptions.csv`, `seeds.csv` and `diversity.csv`.
 
     Args:
         out: str or path. The folder.
@@ -141,6 +166,7 @@ def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
     write_csv(out / "robustness.csv", cell_rows(table))
     write_csv(out / "summary.csv", summary_rows(table))
     for name, rows in (
+        ("corruptions", corruption_rows(table)),
         ("seeds", seed_rows(table)),
         ("diversity", diversity_rows(table)),
     ):
