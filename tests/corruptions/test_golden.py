@@ -1,11 +1,11 @@
 """Agreement with results of the original benchmark's functions.
 
-The golden statistics are means over `val_0` .. `val_119` of Tiny ImageNet (the first
-24 at 224 px, the first four for glass blur there), most of which are not among the
-real images that the tests have. So other validation images stand in, weighted such
-that their clean statistics and those of deterministic corruptions are the golden
-ones. What is left is the sampling error of the golden values, which is estimated
-from the scatter of single images and allowed for.
+Deterministic corruptions are compared pixel by pixel. Random ones are compared by
+their golden statistics: means over `val_0` .. `val_119` of Tiny ImageNet (the first
+24 at 224 px, the first four for glass blur there), of one random draw for each image.
+Most of these images are not among the real ones that the tests have. So other
+validation images stand in, weighted such that their clean statistics and those of
+deterministic corruptions are the golden ones.
 """
 
 import numpy as np
@@ -13,6 +13,28 @@ import pytest
 
 from v1keras.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
+STATISTICS = ("mean", "deviation", "change", "gradient")
+# A statistic may differ by 10 % of what the corruption changes it by, and by this much
+# in grey levels where that is less: the stand-in images leave as much open.
+LEAST = 0.25
+# Those of which the golden value is too uncertain for that, by how many grey levels
+# they may differ, and why. With the random numbers of the original, all of these
+# corruptions but frost give its pixels (docs/corruptions.md).
+FRACTAL = "the brightness of one fractal for each of 120 or 24 images varies that much"
+TEXTURES = "one of five textures, and a random part of it, for each image"
+AFFINE = "random shifts of up to 13 (49) pixels move other parts into 120 (24) images"
+FLAKES = "one pattern of flakes for each of 24 images, and the stand-in images"
+UNCERTAIN = {
+    ("tiny", "fog", "mean"): (1.5, FRACTAL),
+    ("tiny", "frost", "deviation"): (0.6, TEXTURES),
+    ("tiny", "frost", "gradient"): (0.3, TEXTURES),
+    ("tiny", "elastic_transform", "mean"): (0.7, AFFINE),
+    ("imagenet", "fog", "mean"): (5.5, FRACTAL),
+    ("imagenet", "frost", "gradient"): (1.2, TEXTURES),
+    ("imagenet", "elastic_transform", "mean"): (1.0, AFFINE),
+    ("imagenet", "elastic_transform", "deviation"): (1.0, AFFINE),
+    ("imagenet", "snow", "deviation"): (1.3, FLAKES),
+}
 DETERMINISTIC = tuple(n for n, c in CORRUPTIONS.items() if not c.random)
 RANDOM = tuple(n for n, c in CORRUPTIONS.items() if c.random)
 
@@ -69,43 +91,46 @@ def enlarged(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", ["tiny", "imagenet"])
-def test_statistics_of_random_ones(scale, golden, real_data_dir):
-    images = validation_images(real_data_dir, 600 if scale == "tiny" else 80)
-    golden_count, auxiliary = 120, (2, 4)
+@pytest.mark.parametrize(("scale", "count"), [("tiny", 600), ("imagenet", 240)])
+def test_statistics_of_random_ones(scale, count, golden, real_data_dir):
+    images = validation_images(real_data_dir, count)
     if scale == "imagenet":
-        images, golden_count, auxiliary = enlarged(images), 24, ()
-    clean_target = golden[f"clean_{scale}_stats"]
+        images = enlarged(images)
+    clean = golden[f"clean_{scale}_stats"]
     known = [statistics(images, images)[:, [0, 1, 3]]]
-    targets = [clean_target[[0, 1, 3]]]
+    targets = [clean[[0, 1, 3]]]
     for name in DETERMINISTIC:
-        for severity in auxiliary:
+        for severity in (2, 4):
             result = corrupt(images, name, severity, seed=0, scale=scale)
             known.append(statistics(images, result))
             targets.append(golden[f"{scale}_stats/{name}/{severity}"])
-    known = np.concatenate(known, axis=1)
-    scatter = known.std(axis=0)
-    known = (known - np.concatenate(targets)) / scatter
-    design = np.concatenate([np.ones((len(known), 1)), known], axis=1)
-    # The weights nearest to equal ones whose weighted mean of `known` is nearly zero.
-    ridge = 1e-3 * len(known) * np.diag([0] + [1] * known.shape[1])
-    weights = np.linalg.solve(design.T @ design + ridge, np.eye(len(ridge))[0])
-    weights = design @ weights
-    assert np.abs(weights @ known).max() < 0.05
+    weights = balanced(np.concatenate(known, axis=1), np.concatenate(targets))
 
+    outside = []
     for name in RANDOM:
         if (name, scale) == ("glass_blur", "imagenet"):
             continue
         for severity in SEVERITIES:
             target = golden[f"{scale}_stats/{name}/{severity}"]
             result = corrupt(images, name, severity, seed=0, scale=scale)
-            values = statistics(images, result)
-            fit = design @ np.linalg.lstsq(design, values, rcond=None)[0]
-            error = (values - fit).std(axis=0)
-            error *= np.sqrt(1 / golden_count + (weights**2).sum())
-            allowed = 0.1 * np.abs(target - clean_target) + 3.5 * error + 0.02
-            difference = np.abs(weights @ values - target)
-            assert np.all(difference <= allowed), (name, severity, difference, allowed)
+            values = weights @ statistics(images, result)
+            for i, statistic in enumerate(STATISTICS):
+                allowed, _ = UNCERTAIN.get((scale, name, statistic), (LEAST, ""))
+                allowed = max(allowed, 0.1 * abs(target[i] - clean[i]))
+                if abs(values[i] - target[i]) > allowed:
+                    outside.append((name, severity, statistic, values[i], target[i]))
+    assert outside == []
+
+
+def balanced(known: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The weights nearest to equal ones whose weighted means of `known` are `targets`."""
+    known = (known - targets) / known.std(axis=0)
+    design = np.concatenate([np.ones((len(known), 1)), known], axis=1)
+    ridge = 1e-3 * len(known) * np.diag([0] + [1] * known.shape[1])
+    weights = np.linalg.solve(design.T @ design + ridge, np.eye(len(ridge))[0])
+    weights = design @ weights
+    assert np.abs(weights @ known).max() < 0.05
+    return weights
 
 
 @pytest.mark.slow
