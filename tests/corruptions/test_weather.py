@@ -19,6 +19,36 @@ def test_plasma_fractals_fill_zero_to_one(size, side):
     np.testing.assert_array_equal(maps.max(axis=(1, 2)), 1)
 
 
+def diamond_square(size, decay, uniform):
+    """One height map, point by point: squares, then diamonds, at every scale."""
+    height = np.zeros((size, size))
+    step, wobble = size, 100.0
+    while step > 1:
+        half = step // 2
+        # The middles of squares; then of the diamonds on horizontal and vertical edges.
+        for top, left, around in (
+            (half, half, ((-half, -half), (-half, half), (half, -half), (half, half))),
+            (0, half, ((0, -half), (0, half), (-half, 0), (half, 0))),
+            (half, 0, ((0, -half), (0, half), (-half, 0), (half, 0))),
+        ):
+            for y in range(top, size, step):
+                for x in range(left, size, step):
+                    near = [height[(y + v) % size, (x + h) % size] for v, h in around]
+                    height[y, x] = sum(near) / 4 + wobble**2 * (2 * next(uniform) - 1)
+        step, wobble = half, wobble / decay
+    height -= height.min()
+    return height / height.max()
+
+
+@pytest.mark.parametrize("decay", [1.4, 3.0])
+def test_plasma_fractals_equal_the_algorithm_point_by_point(decay):
+    draws = iter(np.random.default_rng(0).random(32 * 32 - 1, dtype=np.float32))
+    expected = diamond_square(32, decay, draws)
+    (result,) = _plasma_fractals(32, decay, generators(1))
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    assert next(draws, None) is None
+
+
 def test_plasma_fractals_are_smoother_with_more_decay():
     rough, smooth = (
         np.abs(np.diff(_plasma_fractals(128, decay, generators(8)))).mean()

@@ -145,6 +145,18 @@ def test_bad_arguments_write_nothing(images, tmp_path, changes):
     assert not (tmp_path / "c").exists()
 
 
+def test_unfit_images_and_textures_write_nothing(images, tmp_path):
+    with pytest.raises(ValueError, match="at least 32 x 32"):
+        write(images[:, :31], tmp_path / "c")
+    with pytest.raises(ValueError, match="RGB"):
+        write(images[..., :1], tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="frost_textures"):
+        write(
+            images, tmp_path / "c", corruptions=("fog", "frost"), frost_textures="/no"
+        )
+    assert not (tmp_path / "c").exists()
+
+
 def test_names_of_files_must_differ():
     with pytest.raises(ValueError, match=r"same name. Received: cat/a\.JPEG"):
         file_names([0, 0], ["cat/a.png", "cat/a.JPEG"], NAMES)

@@ -14,7 +14,16 @@ from v1keras.evaluation import (
 IMAGES = 300
 
 
-def cache_of(folder, skill, seed, models=("m",), prefix="", images=IMAGES, weights=""):
+def cache_of(
+    folder,
+    skill,
+    seed,
+    models=("m",),
+    prefix="",
+    suffix=".png",
+    images=IMAGES,
+    weights="",
+):
     """Logits of models that are right with a probability `skill` of their own images."""
     rng = np.random.default_rng(seed)
     cache = LogitCache(folder, {}, dict.fromkeys(models, weights))
@@ -22,7 +31,7 @@ def cache_of(folder, skill, seed, models=("m",), prefix="", images=IMAGES, weigh
         right = rng.random((len(models), images)) < skill
         logits = np.stack([right, ~right], axis=-1)[:, None].astype(float)
         answers = dict(zip(models, logits, strict=True))
-        ids = [f"{prefix}{i}.png" for i in range(images)]
+        ids = [f"{prefix}{i}{suffix}" for i in range(images)]
         cache.add(cell, np.zeros(images, int), ids, answers)
     return cache
 
@@ -50,8 +59,8 @@ def test_margin_of_different_images_is_that_of_two_proportions(tmp_path):
 def test_the_same_images_are_compared_one_by_one(tmp_path):
     # Half of the images are easy and half impossible in both: no chance is left.
     skill = np.arange(IMAGES) % 2
-    first = cache_of(tmp_path / "a", skill, 0, prefix="val/")
-    second = cache_of(tmp_path / "b", skill[:100], 1, prefix="n01/", images=100)
+    first = cache_of(tmp_path / "a", skill, 0)
+    second = cache_of(tmp_path / "b", skill[:100], 1, suffix=".JPEG", images=100)
     for row in compare(first, second):
         assert (row.first, row.second, row.margin, row.images) == (0.5, 0.5, 0.0, 100)
     independent = compare(first, second, paired=False)[0]
@@ -60,20 +69,30 @@ def test_the_same_images_are_compared_one_by_one(tmp_path):
     )
 
 
-def test_images_are_matched_by_class_and_name(tmp_path):
-    """Files of one name in several class folders are different images."""
-    caches = []
-    for folder, order in (("a", [0, 1, 2, 3]), ("b", [3, 1, 0, 2])):
-        cache = LogitCache(tmp_path / folder, {}, {"m": ""})
-        labels = np.array([0, 0, 1, 1])[order]
-        names = np.array(["c/1.png", "c/2.png", "d/1.png", "d/2.png"])[order]
-        right = np.array([1, 0, 1, 1])[order]
-        logits = np.zeros((1, 4, 2))
-        logits[0, np.arange(4), np.where(right, labels, 1 - labels)] = 1
-        cache.add(CLEAN, labels, names, {"m": logits})
-        caches.append(cache)
-    (row,) = compare(*caches)
+def cache_of_four(folder, order, labels=(0, 0, 1, 1)):
+    """Files of the same names in two class folders; the second one is not known."""
+    cache = LogitCache(folder, {}, {"m": ""})
+    labels = np.array(labels)[order]
+    names = np.array(["c/1.png", "c/2.png", "d/1.png", "d/2.png"])[order]
+    right = np.array([1, 0, 1, 1])[order]
+    logits = np.zeros((1, 4, 2))
+    logits[0, np.arange(4), np.where(right, labels, 1 - labels)] = 1
+    cache.add(CLEAN, labels, names, {"m": logits})
+    return cache
+
+
+def test_images_are_matched_by_name_in_any_order(tmp_path):
+    first = cache_of_four(tmp_path / "a", [0, 1, 2, 3])
+    second = cache_of_four(tmp_path / "b", [3, 1, 0, 2])
+    (row,) = compare(first, second)
     assert (row.first, row.second, row.margin, row.images) == (0.75, 0.75, 0, 4)
+
+
+def test_names_of_other_classes_name_other_images(tmp_path):
+    first = cache_of_four(tmp_path / "a", [0, 1, 2, 3])
+    second = cache_of_four(tmp_path / "b", [3, 1, 0, 2], labels=(0, 1, 0, 1))
+    (row,) = compare(first, second)
+    assert row.images == 0 and row.margin > 0
 
 
 def test_ensembles_are_made_from_the_logits_of_both(tmp_path):

@@ -157,6 +157,9 @@ def write_corrupted(
     )
     _validate(job, workers)
     files = file_names(labels, ids, class_names, format)
+    # Images, seed or textures that do not fit are refused before anything is written.
+    for name in {job.corruptions[0], *({"frost"} & set(job.corruptions))}:
+        _corrupted(job, np.asarray(images[:1]), name, job.severities[0], [0])
     _claim(job, source, len(files))
 
     chunks = list(_chunks(images, files))
@@ -219,21 +222,28 @@ def write_chunk(job: Job, chunk: Chunk) -> int:
                 continue
             if images is None:
                 images = chunk.images()
-            corrupted = corrupt(
-                images[missing],
-                name,
-                severity,
-                seed=job.seed,
-                scale=job.scale,
-                index=[chunk.index[position] for position in missing],
-                frost_textures=job.frost_textures,
-            )
+            index = [chunk.index[position] for position in missing]
+            corrupted = _corrupted(job, images[missing], name, severity, index)
             for position, image in zip(missing, corrupted, strict=True):
                 bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _, encoded = cv2.imencode(suffix, bgr, options)
                 with atomic_write(folder / chunk.files[position]) as temporary:
                     temporary.write_bytes(encoded.tobytes())
     return len(chunk.files) * len(job.corruptions) * len(job.severities)
+
+
+def _corrupted(
+    job: Job, images: np.ndarray, name: str, severity: int, index: Sequence[int]
+) -> np.ndarray:
+    return corrupt(
+        images,
+        name,
+        severity,
+        seed=job.seed,
+        scale=job.scale,
+        index=index,
+        frost_textures=job.frost_textures,
+    )
 
 
 def _validate(job: Job, workers: int) -> None:

@@ -51,9 +51,9 @@ def compare(
 ) -> list[Agreement]:
     """Sets two evaluations side by side, such as of a stored set and of an online one.
 
-    Where both showed some of the same images (of equal name and class), these alone are
-    compared, image by image: what makes some images harder than others then cancels
-    out. Otherwise the margin is that of independent images. One in twenty comparisons
+    Where both showed some of the same images (of equal name, and without exception of
+    equal class), these alone are compared, image by image: what makes some images
+    harder than others then cancels out. Otherwise the margin is that of independent images. One in twenty comparisons
     lies outside its margin by chance alone.
 
     Args:
@@ -150,6 +150,7 @@ class _Scores:
     """How often each model is right on each image, mean over draws and severities."""
 
     images: np.ndarray
+    labels: np.ndarray
     right: np.ndarray
 
 
@@ -170,13 +171,17 @@ def _scores(
                 ensemble_logits([logits[name] for name in parts], average=average)
             ]
         ]
-        own = _Scores(_names(labels, ids), np.stack(right))
+        own = _Scores(_names(ids), labels, np.stack(right))
         if scores is None:
             scores = own
         else:
-            images, here, there = _common(scores, own)
-            scores = _Scores(images, scores.right[:, here] + own.right[:, there])
-    return _Scores(scores.images, scores.right / len(cells))
+            here, there = _common(scores, own)
+            scores = _Scores(
+                scores.images[here],
+                scores.labels[here],
+                scores.right[:, here] + own.right[:, there],
+            )
+    return dataclasses.replace(scores, right=scores.right / len(cells))
 
 
 def _agreements(
@@ -186,8 +191,11 @@ def _agreements(
     second: _Scores,
     paired: bool,
 ) -> Iterator[Agreement]:
-    images, here, there = _common(first, second)
-    paired = paired and len(images) > 1
+    here, there = _common(first, second)
+    # Positions serve as names where there are no files; of another order, they name
+    # other images.
+    same = np.array_equal(first.labels[here], second.labels[there])
+    paired = paired and same and len(here) > 1
     for i, model in enumerate(models):
         a, b = first.right[i], second.right[i]
         if paired:
@@ -201,21 +209,19 @@ def _agreements(
             float(a.mean()),
             float(b.mean()),
             float(_NORMAL_95 * error),
-            len(images) if paired else 0,
+            len(here) if paired else 0,
         )
 
 
-def _common(first: _Scores, second: _Scores) -> tuple[np.ndarray, ...]:
-    return np.intersect1d(first.images, second.images, return_indices=True)
+def _common(first: _Scores, second: _Scores) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the images that both have, in the one and in the other."""
+    return np.intersect1d(first.images, second.images, return_indices=True)[1:]
 
 
-def _names(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Names of images that do not depend on the folder and format of their files."""
-    paths = [PurePosixPath(str(name)) for name in ids]
-    names = [f"{label}/{path.stem}" for label, path in zip(labels, paths, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{label}/{path}" for label, path in zip(labels, paths, strict=True)]
-    return np.array(names)
+def _names(ids: np.ndarray) -> np.ndarray:
+    """Names of images that do not depend on the format of their files."""
+    names = [str(PurePosixPath(str(name)).with_suffix("")) for name in ids]
+    return np.array(names if len(set(names)) == len(names) else ids).astype(str)
 
 
 def _standard_error(values: np.ndarray) -> float:

@@ -1,8 +1,9 @@
 """One pass over all cells: every image is made once and shown to all models."""
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -82,10 +83,10 @@ def predict_cells(
 ) -> None:
     """Fills the cache with the logits of all models in all cells.
 
-    The seed of the noise, the number of draws (one for models without noise) and the number type are those that the cache was opened with.
-    Cells that it holds already are skipped. The noise of a model starts from a
-    seed of its own in every cell, so an interrupted evaluation that goes on gives the
-    same logits as one that ran through.
+    The seed of the noise, the number of draws (one for models without noise) and the
+    number type are those that the cache was opened with. Cells that it holds already
+    are skipped. The noise of a model starts from a seed of its own in every cell, so an
+    interrupted evaluation that goes on gives the same logits as one that ran through.
 
     Args:
         cache: `LogitCache`. From `open_cache`.
@@ -142,26 +143,29 @@ class _Predictor:
     """
 
     def __init__(self, model: keras.Model, noise_samples: int) -> None:
+        self._model = model
         self._strategy = model.distribute_strategy
         self._replicas = self._strategy.num_replicas_in_sync
+        stochastic = any(layer.is_stochastic for layer in noise_layers(model))
+        self._draws = noise_samples if stochastic else 1
 
+    @functools.cached_property
+    def _call(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        # Compiled when it is needed, after the noise was switched on; later calls of
+        # `set_noise` only change the seed, which is a variable.
         def answer(images: tf.Tensor) -> tf.Tensor:
-            logits = model(tf.cast(images, tf.float32), training=False)
+            logits = self._model(tf.cast(images, tf.float32), training=False)
             return tf.cast(logits, tf.float32)
 
-        # Compiled after the noise was switched on; later calls of `set_noise` only
-        # change the seed, which is a variable. The number of images stays open, so
-        # that the last batch does not retrace.
         if self._replicas > 1:
-            self._call = tf.function(
+            return tf.function(
                 lambda images: self._strategy.run(answer, (images,)),
                 reduce_retracing=True,
             )
-        else:
-            signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-            self._call = tf.function(answer, input_signature=[signature])
-        stochastic = any(layer.is_stochastic for layer in noise_layers(model))
-        self._draws = noise_samples if stochastic else 1
+        # The number of images stays open, so that the last batch does not retrace.
+        # TensorFlow would warn about as many functions of one name as there are models.
+        signature = tf.TensorSpec((None, *self._model.input_shape[1:]), tf.uint8)
+        return tf.function(answer).get_concrete_function(signature)
 
     def __call__(self, images: tf.Tensor) -> np.ndarray:
         return np.stack([self._answer(images) for _ in range(self._draws)])
