@@ -104,6 +104,7 @@ def test_seeds_name_the_runs_of_a_variant(tmp_path, make_run, capsys):
     assert float(summary["clean_mean"]) == pytest.approx((first + second) / 2, abs=1e-5)
     deviation = abs(first - second) / 2**0.5
     assert float(summary["clean_std"]) == pytest.approx(deviation, abs=1e-5)
+    assert summary["clean_gain_mean"] == ""
 
 
 def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):

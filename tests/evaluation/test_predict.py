@@ -203,6 +203,12 @@ def test_stored_images_are_the_same_subset_in_every_cell():
     np.testing.assert_array_equal(first.images // 2, second.images)
 
 
+def test_a_stored_set_must_show_the_clean_images():
+    clean = CleanImages(IMAGES[:8], LABELS[:8])
+    with pytest.raises(ValueError, match="clean test images or some of them"):
+        StoredImages(clean, Stored())
+
+
 def test_images_are_checked():
     with pytest.raises(ValueError, match="uint8 RGB"):
         CleanImages(IMAGES.astype("float32"), LABELS)

@@ -161,6 +161,9 @@ class StoredImages:
         max_images: int or None. How many images of each cell to keep, drawn at random
             and the same in all cells. Defaults to all.
         seed: int. Of that draw. Defaults to `0`.
+
+    Raises:
+        ValueError: if `stored` has more images of a class than there are clean ones.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class StoredImages:
     ) -> None:
         self.cells = (CLEAN, *(Cell(*cell) for cell in stored.cells))
         first = stored.read(*self.cells[1])
+        _check_counts(first.labels, clean.labels)
         self._index = _subset(len(first.labels), max_images, seed)
         self._clean, self._stored = clean, stored
         self.sample_id = str(first.ids[self._index[0]])
@@ -197,6 +201,21 @@ class StoredImages:
         for start in range(0, len(self._index), batch_size):
             chosen = self._index[start : start + batch_size]
             yield Batch(split.images[chosen], split.labels[chosen], ids[chosen])
+
+
+def _check_counts(corrupted: np.ndarray, clean: np.ndarray) -> None:
+    """Refuses a corrupted set that shows more images of a class than there are."""
+    classes = max(corrupted.max(), clean.max()) + 1
+    there, here = (
+        np.bincount(labels, minlength=classes) for labels in (corrupted, clean)
+    )
+    if np.any(there > here):
+        worst = int(np.argmax(there - here))
+        raise ValueError(
+            "A corrupted set must show the clean test images or some of them. Received: "
+            f"{there[worst]} corrupted images of class {worst} in a cell, "
+            f"{here[worst]} clean ones"
+        )
 
 
 def _subset(count: int, max_images: int | None, seed: int) -> np.ndarray:

@@ -116,7 +116,7 @@ class SeedSummary:
         models: tuple of str. Its runs.
         accuracy: dict from group to (mean, standard deviation) over runs.
         gain: dict from group to (mean, standard deviation) of the relative gain; empty
-            without a baseline.
+            without a baseline, and for the baseline's variant.
     """
 
     variant: str
@@ -545,7 +545,8 @@ def _seeds(
         if len(runs) < 2:
             continue
         summarise = functools.partial(_mean_and_std, table, runs)
-        gain = summarise("gain") if table.baseline else {}
+        # The baseline's own gain is zero and tells nothing about its seeds.
+        gain = {} if table.baseline in (None, *runs) else summarise("gain")
         yield SeedSummary(variant, runs, summarise("accuracy"), gain)
 
 

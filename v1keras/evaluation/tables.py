@@ -129,8 +129,12 @@ def seed_rows(table: RobustnessTable) -> list[dict[str, Any]]:
             "runs": len(summary.models),
             "models": " ".join(summary.models),
         }
-        for suffix, values in (("", summary.accuracy), ("_gain", summary.gain)):
-            for group, (mean, std) in values.items():
+        measured = {"": summary.accuracy}
+        if table.baseline:
+            measured["_gain"] = summary.gain
+        for suffix, values in measured.items():
+            for group in summary.accuracy:
+                mean, std = values.get(group, (None, None))
                 row[f"{group}{suffix}_mean"] = _number(mean)
                 row[f"{group}{suffix}_std"] = _number(std)
         rows.append(row)
