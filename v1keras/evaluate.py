@@ -71,6 +71,11 @@ class EvaluateConfig:
         "online corrupts the test images here; none shows clean ones only; else the "
         "path or name of a stored corrupted set, such as ImageNet-C.",
     )
+    jpeg: bool = option(
+        False,
+        "Compress images that are corrupted online as JPEG of quality 85, as the "
+        "published sets were when they were stored.",
+    )
     ensemble: bool = option(False, "Evaluate the ensemble of the members too.")
     ensemble_members: tuple[str, ...] = option(
         (), "Names of its members; by default all models but baseline and students."
@@ -135,6 +140,11 @@ class EvaluateConfig:
             raise ValueError(
                 "`seeds` must be numbers, at least 0. "
                 f"Received: seeds={','.join(self.seeds)}"
+            )
+        if self.jpeg and self.corrupted != "online":
+            raise ValueError(
+                "`jpeg` is for images that are corrupted online. "
+                f"Received: jpeg=True, corrupted={self.corrupted}"
             )
         if bool(self.seeds) != any(_SEED in path for path in self.models):
             raise ValueError(
@@ -383,7 +393,8 @@ def _images(
     names = tuple(map(canonical_name, config.corruptions)) or BENCHMARK
     cells = corrupted_cells(names, sorted({int(s) for s in config.severities}))
     if config.corrupted == "online":
-        return OnlineImages(clean, cells, seed=config.seed), cells
+        images = OnlineImages(clean, cells, seed=config.seed, jpeg=config.jpeg)
+        return images, cells
     whole = not config.corruptions and len(cells) == len(BENCHMARK) * len(SEVERITIES)
     stored = open_corrupted(
         config.corrupted,

@@ -171,6 +171,7 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
         ("--baseline=nobody", "baseline=nobody"),
         ("--ensemble", "at least two members"),
         ("--ensemble_members=a,nobody", "nobody"),
+        ("--jpeg --corrupted=none", "jpeg=True"),
         ("--seeds=0,1", "need each other"),
         ("--seeds=a", "must be numbers"),
         ("--compare=/no/such/folder", "folder of an evaluation"),
@@ -181,7 +182,7 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
 )
 def test_bad_flags_are_one_line(tmp_path, make_run, capsys, flag, message):
     models = f"--models={make_run('a')}"
-    assert message in refused(capsys, tmp_path / "out", models, flag)
+    assert message in refused(capsys, tmp_path / "out", models, *flag.split())
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -181,6 +182,20 @@ def test_corruption_of_an_image_does_not_depend_on_the_subset_or_batch():
     np.testing.assert_array_equal(small, whole.images)
 
 
+def test_online_images_may_be_compressed_as_stored_sets_are():
+    clean = CleanImages(IMAGES, LABELS)
+    sets = [OnlineImages(clean, CELLS[1:], jpeg=jpeg) for jpeg in (False, True)]
+    assert sets[0].settings != sets[1].settings
+    plain, compressed = (next(each.batches(CELLS[1], 3)).images for each in sets)
+    for image, result in zip(plain, compressed, strict=True):
+        options = [cv2.IMWRITE_JPEG_QUALITY, 85]
+        encoded = cv2.imencode(".jpg", image[..., ::-1], options)[1]
+        expected = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(result, expected)
+    untouched = next(sets[1].batches(CLEAN, 3)).images
+    np.testing.assert_array_equal(untouched, IMAGES[:3])
+
+
 class Stored:
     """A corrupted set of two cells that show every second image."""
 
@@ -223,6 +238,7 @@ def test_images_are_checked():
 REPLICAS = """
 import sys
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf

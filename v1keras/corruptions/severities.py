@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 SCALES = ("imagenet", "tiny")
+# The published benchmarks were stored as JPEG files of this quality after corruption.
+STORED_JPEG_QUALITY = 85
 
 
 def _zooms(stop: float, step: float) -> tuple[float, ...]:

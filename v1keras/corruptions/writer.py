@@ -15,16 +15,14 @@ import numpy as np
 
 from v1keras.corruptions.apply import corrupt, default_scale
 from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
-from v1keras.corruptions.severities import SCALES
+from v1keras.corruptions.severities import SCALES, STORED_JPEG_QUALITY
 from v1keras.files import atomic_write, write_json
 
 MANIFEST = "corruptions.json"
-# The published benchmarks are JPEG files of this quality.
-_JPEG_QUALITY = 85
 _ENCODERS = {
     "jpeg": (
         ".JPEG",
-        [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+        [cv2.IMWRITE_JPEG_QUALITY, STORED_JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
     ),
     "png": (".png", []),
 }

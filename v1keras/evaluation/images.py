@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from v1keras.corruptions import corrupt
+from v1keras.corruptions.digital import jpeg_compression
+from v1keras.corruptions.severities import STORED_JPEG_QUALITY
 from v1keras.evaluation.cells import CLEAN, Cell
 
 
@@ -109,6 +111,8 @@ class OnlineImages:
         clean: `CleanImages`.
         cells: sequence of `Cell`. The corrupted cells.
         seed: int. Seed of the corruptions. Defaults to `0`.
+        jpeg: bool. Whether corrupted images are compressed as JPEG of quality 85, as
+            the published sets were when they were stored. Defaults to `False`.
         corrupt: callable. Has the signature of `v1keras.corruptions.corrupt`, which is
             the default.
 
@@ -126,12 +130,15 @@ class OnlineImages:
         cells: Sequence[Cell],
         *,
         seed: int = 0,
+        jpeg: bool = False,
         corrupt: Callable[..., np.ndarray] = corrupt,
     ) -> None:
         self.cells = (CLEAN, *(cell for cell in cells if cell != CLEAN))
-        self.settings = {"clean": clean.settings, "corrupted": f"online, seed {seed}"}
+        how = f"online, seed {seed}" + (", JPEG" if jpeg else "")
+        self.settings = {"clean": clean.settings, "corrupted": how}
         self.sample_id = clean.sample_id
-        self._clean, self._seed, self._corrupt = clean, seed, corrupt
+        self._clean, self._seed, self._jpeg = clean, seed, jpeg
+        self._corrupt = corrupt
 
     def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
         """Gives the images of a cell; the result for an image depends on it alone."""
@@ -146,6 +153,8 @@ class OnlineImages:
                     seed=self._seed,
                     index=index,
                 )
+                if self._jpeg:
+                    images = jpeg_compression(images, STORED_JPEG_QUALITY, ())
                 batch = batch._replace(images=images)
             start += len(batch.images)
             yield batch
