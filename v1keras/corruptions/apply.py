@@ -97,9 +97,10 @@ def corrupt(
     corrupted = corruption.function(
         pixels,
         corruption.parameters(severity, scale),
+        # To make a generator takes longer than some of the deterministic corruptions.
         [
             image_generator(seed, identifier, corruption.name, severity)
-            for identifier in identifiers
+            for identifier in (identifiers if corruption.random else ())
         ],
         **arguments,
     )

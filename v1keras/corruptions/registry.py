@@ -22,7 +22,8 @@ class Corruption:
         extra: bool. Whether it is one of the four that were published for tuning
             and that no benchmark figure contains.
         function: callable. Takes a uint8 batch (B, H, W, 3), the parameters of one
-            severity and a random generator per image; returns a uint8 batch.
+            severity and, where it is random, a random generator per image; returns a
+            uint8 batch.
         random: bool. Whether the result depends on the seed.
     """
 

@@ -1,7 +1,7 @@
 """Weather corruptions: snow, frost, fog, brightness and spatter.
 
 Every function takes a uint8 batch (B, H, W, 3), the parameters of one severity from
-`v1keras.corruptions.severities` and one random generator per image (unused where a
+`v1keras.corruptions.severities` and one random generator per image (none where a
 corruption is deterministic), and returns a uint8 batch, truncated like the original
 benchmark's.
 """
