@@ -253,7 +253,9 @@ def evaluate(
         table,
         title=f"Robustness on {Path(config.dataset).name}",
         samples=read_samples(out, table),
-        sections=[side_by_side(agreements, config.compare)] if agreements else (),
+        sections=[side_by_side(agreements, Path(config.compare).name)]
+        if agreements
+        else (),
         settings={**_shown(settings), "versions": versions()},
         allow_partial=config.allow_partial,
     )

@@ -130,7 +130,7 @@ def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):
     assert [row["corruption"] for row in rows] == ["clean", "fog", "contrast"] * 2
     # Contrast is not random, and the base has no noise.
     assert rows[2]["first"] == rows[2]["second"] and rows[2]["agrees"] == "True"
-    assert f"Beside {first}" in (second / "report.html").read_text()
+    assert "Beside first" in (second / "report.html").read_text()
     with (second / "corruptions.csv").open() as file:
         accuracies = {
             (row["model"], row["corruption"]): float(row["accuracy"])
