@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -206,3 +207,14 @@ def test_two_replicas_read_the_same_logits(members, lesson, tmp_path):
         .images.astype("float32")
     )
     np.testing.assert_allclose(stored, teacher(images), rtol=2e-3, atol=2e-3)
+
+
+def test_a_member_that_is_not_finished_is_refused(members, lesson, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(members["no_noise"], broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "result": None}))
+    student = tmp_path / "student"
+    with pytest.raises(ValueError, match="broken, not finished"):
+        distill(lesson(members=(str(broken), members["standard"]), out=str(student)))
+    assert not student.exists()

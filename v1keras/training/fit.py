@@ -105,6 +105,14 @@ def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
     """
     members = [Run.open(path) for path in config.members]
     check_same_classes(members)
+    # A member that was interrupted would teach all the same, only badly.
+    unfinished = [str(run.path) for run in members if not run.is_finished]
+    if unfinished:
+        raise ValueError(
+            "The members of a teacher must be trained to their end; start their "
+            f"training again to go on with it. Received: {', '.join(unfinished)}, "
+            "not finished"
+        )
 
     def build(dataset: ImageDataset) -> _Task:
         check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
