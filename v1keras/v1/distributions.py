@@ -13,7 +13,7 @@ Every table stands here once, with its source:
 import dataclasses
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 COLOR_CHANNELS = 3
 
@@ -215,7 +215,7 @@ def _sample_v1(random, n, sf_min, sf_max, sf_corr) -> dict[str, np.ndarray]:
     theta = _inverse_cdf(random.rand(n), ORIENTATION_EDGES, ORIENTATION_WEIGHTS)
     theta = np.where(theta < 0, theta + 180.0, theta)
     covariance = [[1.0, sf_corr], [sf_corr, 1.0]]
-    u_nx, u_sf = norm.cdf(random.multivariate_normal([0.0, 0.0], covariance, n)).T
+    u_nx, u_sf = ndtr(random.multivariate_normal([0.0, 0.0], covariance, n)).T
     u_ny = random.rand(n)
 
     log_edges = np.log10(SIZE_EDGES)
