@@ -133,22 +133,19 @@ def compare(config: FrontEndConfig) -> None:
             flush=True,
         )
         if yardstick.name == "training" and yardstick.worker == "reference":
-            _print_memory(config, yardstick, ours, pairs)
+            _print_memory(pairs)
 
 
-def _print_memory(config: FrontEndConfig, yardstick: Case, ours: Case, pairs) -> None:
-    """Peak memory of the training step: all, and what grows with the batch."""
-    theirs, mine = (
-        statistics.median(side["peak"] for side in sides)
-        for sides in zip(*pairs, strict=True)
-    )
-    _print_mebibytes("its peak memory, whole process", theirs, mine)
-    small = [
-        dataclasses.replace(case, batch_size=2).run(config)["peak"]
-        for case in (yardstick, ours)
+def _print_memory(pairs) -> None:
+    """Peak memory of the training step: the whole process, and what the steps add."""
+    sides = [list(side) for side in zip(*pairs, strict=True)]
+    whole = [statistics.median(each["peak"] for each in side) for side in sides]
+    added = [
+        statistics.median(each["peak"] - each["held"] for each in side)
+        for side in sides
     ]
-    growth = [peak - less for peak, less in zip((theirs, mine), small, strict=True)]
-    _print_mebibytes("its peak memory, beyond that of batch 2", *growth)
+    _print_mebibytes("its peak memory, whole process", *whole)
+    _print_mebibytes("its peak memory, what the steps add", *added)
 
 
 def _print_mebibytes(label: str, theirs: float, mine: float) -> None:

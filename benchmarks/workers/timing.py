@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 def main(cases: Mapping[str, Callable], limit_threads: Callable[[int], None]) -> None:
     """Runs one case and prints its seconds and this process's memory as JSON.
 
+    Memory is in MiB: `held` before the first step, with framework, model and data
+    loaded, and `peak` after all steps.
+
     Args:
         cases: dict from name to a function of the batch and image size that returns a
             function to be timed.
@@ -25,15 +28,11 @@ def main(cases: Mapping[str, Callable], limit_threads: Callable[[int], None]) ->
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     limit_threads(arguments.threads)
-    imported = _peak_mebibytes()
     step = cases[arguments.case](arguments.batch_size, arguments.image_size)
+    held = _peak_mebibytes()
     # The first two calls compile, choose algorithms and fill pools.
     seconds = [_time(step) for _ in range(arguments.repeats + 2)][2:]
-    print(
-        json.dumps(
-            {"seconds": seconds, "imported": imported, "peak": _peak_mebibytes()}
-        )
-    )
+    print(json.dumps({"seconds": seconds, "held": held, "peak": _peak_mebibytes()}))
 
 
 def _time(step: Callable[[], object]) -> float:
