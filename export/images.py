@@ -8,8 +8,9 @@ the two together.
 import tensorflow as tf
 
 MAX_PIXELS = 2**25
-"""Larger images are refused before they are decoded (a small file can announce an
-image that fills the memory). 33.5 megapixels, 100 MB once decoded."""
+"""Images that are larger, or would be once their shorter side is resized, are refused
+before they are decoded: a small file can announce an image that fills the memory. 33.5
+megapixels, 100 MB once decoded."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -57,8 +58,14 @@ def decode_image(
     is_possible = (
         (height > 0) & (width > 0) & (height <= MAX_PIXELS // tf.maximum(width, 1))
     )
+    # A line of pixels becomes a wide band when its shorter side is enlarged.
+    longest = MAX_PIXELS // image_size**2 * tf.minimum(height, width)
+    is_wide_enough = tf.maximum(height, width) <= longest
     with tf.control_dependencies(
-        [_require(is_possible, f"must have 1 to {MAX_PIXELS} pixels", index)]
+        [
+            _require(is_possible, f"must have 1 to {MAX_PIXELS} pixels", index),
+            _require(is_wide_enough, "is too long for its width", index),
+        ]
     ):
         pixels = tf.cond(
             is_jpeg,

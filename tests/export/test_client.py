@@ -207,8 +207,12 @@ def announced(width, height):
         (b"no image", "image 1 of the request is not a JPEG or PNG"),
         (png(np.zeros((40, 40, 3), np.uint8))[:60], "PNG"),
         (announced(60_000, 60_000), "image 1 of the request must have 1 to"),
+        (
+            png(np.zeros((1, 200_000, 3), np.uint8)),
+            "image 1 of the request is too long",
+        ),
     ],
-    ids=("no image", "truncated", "decompression bomb"),
+    ids=("no image", "truncated", "decompression bomb", "enlargement bomb"),
 )
 def test_a_bad_image_is_refused_and_the_server_lives(
     addresses, images, protocol, data, message

@@ -57,6 +57,13 @@ def header_of(width, height):
     return png[:16] + sizes + png[24:]
 
 
+def jpeg_header_of(width, height):
+    jpeg = encode(picture(8, 8), ".jpg")
+    start = jpeg.index(b"\xff\xc0") + 5
+    sizes = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return jpeg[:start] + sizes + jpeg[start + 4 :]
+
+
 @pytest.mark.parametrize(
     "data,message",
     [
@@ -67,6 +74,10 @@ def header_of(width, height):
         (b"\x89PNG\r\n\x1a\n", "image 1 of the request must have 1 to"),
         (header_of(100_000, 100_000), "image 1 of the request must have 1 to"),
         (header_of(2**32 - 1, 2**32 - 1), "image 1 of the request must have 1 to"),
+        (jpeg_header_of(65_500, 65_500), "image 1 of the request must have 1 to"),
+        # Few pixels, until the shorter side is resized: 16 x 3.2 million of them.
+        (encode(picture(1, 200_000), ".png"), "image 1 of the request is too long"),
+        (encode(picture(200_000, 1), ".png"), "image 1 of the request is too long"),
         (
             encode(np.zeros((8, 8, 4), np.uint8), ".png"),
             "image 1 of the request must not have transparent",

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.agreement import softmax
-from export.samples import INPUT_NAMES, request
+from export.samples import INPUT_NAMES, encode_example, request
 from export.sign import SignedClassifier, unique_labels, write_labels, write_saved_model
 from v1keras.layers import NeuronalNoise
 
@@ -68,11 +68,22 @@ def test_files_of_any_size_are_fitted(call, classifier):
     np.testing.assert_allclose(answer["logits"][1:], expected, rtol=0.05, atol=0.3)
 
 
-def test_a_broken_image_fails_its_request_and_no_other(call, images):
-    good = request("serve_bytes", images[:1])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="image 1 of the request"):
-        call("serve_bytes", np.array([good[0], b"not an image"], object))
-    assert call("serve_bytes", good)["logits"].shape == (1, 5)
+@pytest.mark.parametrize(
+    "signature,data,message",
+    [
+        ("serve_bytes", b"not an image", "image 1 of the request"),
+        ("serve_examples", encode_example(b"not an image"), "image 1 of the request"),
+        ("serve_examples", tf.train.Example().SerializeToString(), "image"),
+        ("serve_examples", b"not an example", "Example"),
+    ],
+)
+def test_a_broken_image_fails_its_request_and_no_other(
+    call, images, signature, data, message
+):
+    good = request(signature, images[:1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(signature, np.array([good[0], data], object))
+    assert call(signature, good)["logits"].shape == (1, 5)
 
 
 def test_wrong_input_size_is_an_error(call):
