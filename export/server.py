@@ -45,6 +45,8 @@ services:
     command:
       - --model_config_file={mount}/{models}
       - --model_config_file_poll_wait_seconds=10
+      # When the server starts, no version is loaded yet that a label could point to.
+      - --allow_version_labels_for_unavailable_models=true
       - --enable_batching=true
       - --batching_parameters_file={mount}/{batching}
     restart: unless-stopped

@@ -102,6 +102,8 @@ def test_compose_file_mounts_what_the_flags_name(root):
     for flag in ("model_config_file", "batching_parameters_file"):
         assert (root / flags[flag].removeprefix(f"{mount}/")).is_file()
     assert "tensorflow/serving:" in text
+    # Without it a server that finds labels in its first configuration may not start.
+    assert flags["allow_version_labels_for_unavailable_models"] == "true"
 
 
 def test_an_export_and_a_rollback_move_the_labels(root):
@@ -135,6 +137,8 @@ def test_nothing_is_refreshed_where_no_config_is(tmp_path):
         ("student", "--batch_timeout_micros=-1", "must not be negative"),
         ("a model", "--max_batch_size=1", "letters, digits"),
         (None, "--max_batch_size=1", "holds no served folders"),
+        (None, "--root=/no/such/folder", "there is no such folder"),
+        (None, "--size=1", "Unknown command line flag 'size'"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
