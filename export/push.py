@@ -107,6 +107,7 @@ def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
                 raise
             number += 1
         else:
+            _synchronize_entry(out)
             return target
 
 
@@ -124,7 +125,9 @@ def keep(out: str | os.PathLike, count: int) -> tuple[int, ...]:
         raise ValueError(f"`count` must be at least 1. Received: count={count}")
     removed = versions(out)[:-count]
     for version in removed:
-        _withdraw(Path(out), version)
+        # Another exporter may be keeping as many at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            _withdraw(Path(out), version)
     return removed
 
 
@@ -154,7 +157,8 @@ def _withdraw(out: Path, version: int) -> None:
     """Hides a version in one step before its files go, one by one."""
     hidden = out / f"{_WITHDRAWN}{version}"
     (out / str(version)).rename(hidden)
-    shutil.rmtree(hidden)
+    # What cannot be removed is an orphan, which the next exporter removes.
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _remove_orphans(out: Path) -> None:
@@ -165,9 +169,15 @@ def _remove_orphans(out: Path) -> None:
 
 def _synchronize(folder: str | os.PathLike) -> None:
     """Brings the files to the disk, so that a power cut cannot leave empty ones."""
-    for path in sorted(Path(folder).rglob("*"), reverse=True):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    for path in Path(folder).rglob("*"):
+        _synchronize_entry(path)
+    _synchronize_entry(folder)
+
+
+def _synchronize_entry(path: str | os.PathLike) -> None:
+    """Brings a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

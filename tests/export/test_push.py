@@ -2,6 +2,7 @@ import fcntl
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,77 @@ def test_many_processes_make_as_many_versions(tmp_path):
         process.join()
     assert len(push.versions(tmp_path)) == 40
     assert len(list(tmp_path.iterdir())) == 40
+
+
+def _make_versions_and_keep(out, count):
+    for _ in range(count):
+        make_version(out)
+        push.keep(out, 1)
+
+
+def test_many_processes_keep_one_version(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_make_versions_and_keep, args=(tmp_path, 20))
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert len(push.versions(tmp_path)) == 1
+
+
+def _withdraw_and_die(out, function, monkeypatch):
+    monkeypatch.setattr(push.shutil, "rmtree", lambda *_, **__: os._exit(1))
+    function(out)
+
+
+@pytest.mark.parametrize(
+    "function,left",
+    [(push.rollback, [0, 1]), (lambda out: push.keep(out, 2), [1, 2])],
+    ids=("rollback", "keep"),
+)
+def test_killed_while_a_version_goes(tmp_path, monkeypatch, function, left):
+    numbers = [int(make_version(tmp_path).name) for _ in range(3)]
+    process = multiprocessing.get_context("fork").Process(
+        target=_withdraw_and_die, args=(tmp_path, function, monkeypatch)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    # It is gone for servers, and its files go with the next export.
+    assert push.versions(tmp_path) == tuple(numbers[index] for index in left)
+    assert len(list(tmp_path.iterdir())) == 3
+    make_version(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(push.versions(tmp_path)) == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
+def test_a_version_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
+    out = tmp_path / "model"
+    events = []
+    fsync, rename = os.fsync, push.Path.rename
+
+    def record_fsync(descriptor):
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def record_rename(path, target):
+        events.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(push.os, "fsync", record_fsync)
+    monkeypatch.setattr(push.Path, "rename", record_rename)
+    with push.staging(out) as folder:
+        (folder / "variables").mkdir()
+        (folder / "variables" / "data").write_text("weights")
+        (folder / "saved_model.pb").write_text("model")
+        push.publish(folder, out)
+    *before, last = events
+    assert last == "model" and before.pop() == "renamed"
+    assert set(before) == {"data", "variables", "saved_model.pb", folder.name}
 
 
 def test_keep_removes_the_oldest(tmp_path):
