@@ -9,6 +9,7 @@ them.
 
 import base64
 import dataclasses
+import http.client
 import json
 import sys
 import urllib.error
@@ -112,10 +113,18 @@ def _ask_rest(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
     except (urllib.error.URLError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"{config.server} does not answer: {reason}") from error
-    return [
-        Answer(tuple(row["classes"]), tuple(row["scores"]))
-        for row in answer["predictions"]
-    ]
+    # What speaks another protocol, such as gRPC, or another web server.
+    except (http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(
+            f"{config.server} does not answer like TensorFlow Serving: {error}"
+        ) from error
+    try:
+        return [
+            Answer(tuple(row["classes"]), tuple(row["scores"]))
+            for row in answer["predictions"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise _foreign_answer(config) from error
 
 
 def _message(body: bytes) -> str:
@@ -160,10 +169,21 @@ def _ask_grpc(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
     outputs: dict[str, Any] = {
         name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()
     }
+    try:
+        rows = zip(outputs["classes"], outputs["scores"], strict=True)
+    except KeyError as error:
+        raise _foreign_answer(config) from error
     return [
         Answer(tuple(name.decode("utf-8") for name in classes), tuple(scores.tolist()))
-        for classes, scores in zip(outputs["classes"], outputs["scores"], strict=True)
+        for classes, scores in rows
     ]
+
+
+def _foreign_answer(config: ClientConfig) -> ValueError:
+    return ValueError(
+        "the answer must hold the outputs classes and scores, as models of "
+        f"`python -m export` give them. Received: model={config.model}"
+    )
 
 
 def _grpc_failure(grpc, error, config: ClientConfig) -> Exception:

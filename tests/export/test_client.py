@@ -249,12 +249,70 @@ def test_no_server_is_one_line(address, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "body,message",
+    [
+        (b"<html>", "does not answer like TensorFlow Serving"),
+        (b"[]", "must hold the outputs classes and scores"),
+        (b'{"predictions": [[0.1, 0.9]]}', "must hold the outputs classes and scores"),
+    ],
+)
+def test_other_web_servers_are_one_line(body, message, tmp_path, capsys):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    (tmp_path / "a.png").write_bytes(b"any")
+    with ThreadingHTTPServer(("localhost", 0), Handler) as rest:
+        thread = threading.Thread(target=rest.serve_forever)
+        thread.start()
+        address = f"http://localhost:{rest.server_port}"
+        code = main([f"--image={tmp_path / 'a.png'}", f"--server={address}"])
+        rest.shutdown()
+        thread.join()
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_rest_to_the_port_of_grpc_is_one_line(addresses, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"any")
+    address = f"http://{addresses['grpc']}"
+    assert main([f"--image={tmp_path / 'a.png'}", f"--server={address}"]) == 2
+    error = capsys.readouterr().err
+    assert "does not answer" in error and len(error.strip().splitlines()) == 1
+
+
+def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, capsys):
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            return predict_pb2.PredictResponse()
+
+    pool = grpc.server(futures.ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), pool)
+    port = pool.add_insecure_port("localhost:0")
+    pool.start()
+    (tmp_path / "a.png").write_bytes(png(images[0]))
+    code = main([f"--image={tmp_path / 'a.png'}", f"--server=localhost:{port}"])
+    pool.stop(None).wait()
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "must hold the outputs" in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     "flags,message",
     [
         ([], "--image is required"),
         (["--image=/no/cat.jpg"], "No such file"),
         (["--image=a", "--version=1", "--label=stable"], "number or by its label"),
         (["--image=a", "--timeout=0"], "timeout must be positive"),
+        ([f"--image={__file__}", "--server=http://no host:1"], "does not answer"),
     ],
 )
 def test_bad_input_is_one_line(flags, message, capsys):
