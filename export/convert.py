@@ -7,6 +7,7 @@ import tensorflow as tf
 from export.predictor import Predictor
 from export.quantize import exact_layers, quantize_int8
 
+LITERT_FILE = "model.tflite"
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
 

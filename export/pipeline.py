@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import evaluate, markers, push, server, warmup
+from export import evaluate, markers, push, warmup
 from export.agreement import Agreement, tolerance_of
 from export.card import write_card
 from export.checks import CLEAN, CheckImages, select_images
 from export.config import ExportConfig, ExportResult
-from export.convert import convert_to_litert
+from export.convert import LITERT_FILE, convert_to_litert
 from export.metadata import write_metadata
+from export.models_config import refresh
 from export.quantize import require_quantizer
-from export.replay import LITERT_FILE
 from export.robustness import read_robustness
 from export.sign import LABELS_FILE, write_labels, write_saved_model
 from export.source import Source, open_dataset, open_source, spread
@@ -105,7 +105,7 @@ def export_run(config: ExportConfig) -> ExportResult:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
         push.keep(config.out, config.keep)
-    server.refresh(config.out)
+    refresh(config.out)
     return ExportResult(
         path=path,
         version=int(path.name),

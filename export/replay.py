@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-LITERT_FILE = "model.tflite"
+from export.convert import LITERT_FILE
+
 SIGNATURE_IMAGES = 8
 """How many images the signatures that decode images are asked about."""
 _TIMED_CALLS = 10

@@ -4,8 +4,8 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
+from export.models_config import refresh
 from export.push import rollback
-from export.server import refresh
 from v1keras.command_line import option, run
 
 

@@ -7,24 +7,22 @@ the file every few seconds, follows.
 """
 
 import dataclasses
-import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from export.push import versions
+from export.models_config import (
+    MODELS_FILE,
+    MOUNT,
+    is_name,
+    models_config,
+    served_versions,
+)
 from v1keras.command_line import option, run
 from v1keras.files import write_text
 
-MODELS_FILE = "models.config"
 BATCHING_FILE = "batching.config"
 COMPOSE_FILE = "docker-compose.yml"
-STABLE, PREVIOUS = "stable", "previous"
-# Where the folder is mounted in the container.
-_MOUNT = "/models"
-# Names are part of addresses: /v1/models/NAME:predict
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _BATCHING = """\
 max_batch_size {{ value: {max_batch_size} }}
@@ -61,7 +59,9 @@ class ServerConfig:
         required=True, help="Folder whose sub-folders are served folders."
     )
     max_batch_size: int = option(
-        32, "How many images the server computes together at most."
+        32,
+        "How many images the server computes together at most. It refuses requests with "
+        "more.",
     )
     batch_timeout_micros: int = option(
         2000, "How long a request waits for others, in microseconds."
@@ -97,11 +97,11 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
     root = Path(config.root)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no such folder: {root}")
-    served = _served(root)
+    served = served_versions(root)
     if not served:
         raise ValueError(f"{root} holds no served folders. Received: root={root}")
     for name in served:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise ValueError(
                 "the name of a served folder must consist of letters, digits, dots, "
                 f"hyphens and underscores. Received: {root / name}"
@@ -114,80 +114,12 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
             threads=config.num_batch_threads,
         ),
         COMPOSE_FILE: _COMPOSE.format(
-            mount=_MOUNT, models=MODELS_FILE, batching=BATCHING_FILE
+            mount=MOUNT, models=MODELS_FILE, batching=BATCHING_FILE
         ),
     }
     for name, text in contents.items():
         write_text(root / name, text)
     return tuple(root / name for name in contents)
-
-
-def refresh(out: str | os.PathLike) -> None:
-    """Writes `models.config` beside a served folder anew, if there is one.
-
-    Folders whose names cannot be those of models stay out of it.
-
-    Args:
-        out: str or path. The served folder whose versions have changed.
-    """
-    file = Path(out).resolve().parent / MODELS_FILE
-    if file.is_file():
-        served = _served(file.parent)
-        named = {name: found for name, found in served.items() if _NAME.fullmatch(name)}
-        write_text(file, models_config(named))
-
-
-def models_config(served: Mapping[str, Sequence[int]]) -> str:
-    """The text of a `ModelServerConfig`.
-
-    The newest version and the one before it are loaded, so that `previous` answers at
-    once if `stable` turns out to be bad.
-
-    Args:
-        served: dict from the name of a model to its versions, oldest first.
-
-    Returns:
-        str, in the text format of protocol buffers.
-    """
-    lines = ["model_config_list {"]
-    for name, found in served.items():
-        labels = dict(zip((STABLE, PREVIOUS), reversed(found), strict=False))
-        numbers = sorted(labels.values())
-        lines += [
-            "  config {",
-            f'    name: "{name}"',
-            f'    base_path: "{_MOUNT}/{name}"',
-            '    model_platform: "tensorflow"',
-            "    model_version_policy {",
-            "      specific {",
-            *(f"        versions: {number}" for number in numbers),
-            "      }",
-            "    }",
-            *(
-                f'    version_labels {{ key: "{label}" value: {number} }}'
-                for label, number in labels.items()
-            ),
-            "  }",
-        ]
-    return "\n".join([*lines, "}", ""])
-
-
-def _served(root: Path) -> dict[str, tuple[int, ...]]:
-    """The versions of all served folders in a folder."""
-    return {
-        folder.name: found
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and (found := _saved_models(folder))
-    }
-
-
-def _saved_models(folder: Path) -> tuple[int, ...]:
-    """The versions that the server can load: a LiteRT file alone it cannot."""
-    return tuple(
-        version
-        for version in versions(folder)
-        if (folder / str(version) / "saved_model.pb").is_file()
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,8 +10,9 @@ from google.protobuf import (
 )
 
 from export import push
+from export.models_config import refresh
 from export.rollback import main as rollback
-from export.server import main, refresh
+from export.server import main
 
 BATCHING_FIELDS = {
     "max_batch_size": (1, ".google.protobuf.Int64Value"),
