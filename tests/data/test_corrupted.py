@@ -111,8 +111,20 @@ def test_classes_must_match(folder_set, class_names, message):
 
 def test_cells_must_have_equal_counts(folder_set):
     (folder_set / "frost" / "3" / "n02" / "val_11.png").unlink()
-    with pytest.raises(ValueError, match="3 in frost 3, 4 in others"):
+    with pytest.raises(ValueError, match="1 of class n02 in frost 3, 2 in others"):
         open_corrupted(folder_set, _CLASSES, image_size=8)
+    # An image of the other class in its place makes the sums equal again.
+    cell = folder_set / "frost" / "3"
+    shutil.copy(cell / "n01" / "val_00.png", cell / "n01" / "val_09.png")
+    with pytest.raises(ValueError, match="3 of class n01 in frost 3, 2 in others"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+
+
+def test_files_that_are_no_images_do_not_count(folder_set):
+    for cell in folder_set.glob("*/*/n01"):
+        (cell / "readme.txt").write_text("not an image")
+    (folder_set / "fog" / "1" / "n02" / ".hidden.png").write_bytes(b"")
+    assert len(open_corrupted(folder_set, _CLASSES, image_size=8).read("fog", 1)) == 4
 
 
 def test_large_cells_stay_on_disk(folder_set):
@@ -144,6 +156,16 @@ def test_archives_hold_the_severities_one_after_the_other(npy_set):
     assert split.ids == stored.read("fog", 1).ids
     enlarged = open_corrupted(npy_set, _CIFAR10, image_size=12).read("fog", 2)
     assert enlarged.images.shape == (20, 12, 12, 3)
+
+
+def test_archives_must_have_the_same_labels_at_all_severities(npy_set):
+    labels = np.tile(np.arange(20) % 10, 5)
+    labels[25] = 9
+    np.save(npy_set / "labels.npy", labels)
+    stored = open_corrupted(npy_set, _CIFAR10, image_size=6)
+    stored.read("fog", 1)
+    with pytest.raises(ValueError, match="1 of class dog in fog 2, 2 in others"):
+        stored.read("fog", 2)
 
 
 def test_archives_hold_indices_of_cifars_classes(npy_set):

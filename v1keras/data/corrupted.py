@@ -15,7 +15,7 @@ import numpy as np
 
 from v1keras.data.datasets import Split, decoded_gib
 from v1keras.data.folders import check_classes, class_folders, list_classes
-from v1keras.data.images import ImageFiles, fit_image, read_many
+from v1keras.data.images import SUFFIXES, ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -62,7 +62,7 @@ class CorruptedSet(abc.ABC):
         self.class_names = tuple(class_names)
         self.image_size = image_size
         self._sources = sources
-        self._count: int | None = None
+        self._counts: np.ndarray | None = None
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
@@ -81,8 +81,8 @@ class CorruptedSet(abc.ABC):
             `ids` names them.
 
         Raises:
-            ValueError: if there is no such cell, if it has more or fewer images than
-                another, or one that cannot be read.
+            ValueError: if there is no such cell, if it has more or fewer images of a
+                class than another cell, or one that cannot be read.
         """
         if (corruption, severity) not in self._sources:
             raise ValueError(
@@ -90,7 +90,8 @@ class CorruptedSet(abc.ABC):
                 f"Received: corruption={corruption!r}, severity={severity}"
             )
         images, labels, ids = self._read(self._sources[corruption, severity], severity)
-        self._check_count(len(labels), (corruption, severity))
+        counts = np.bincount(labels, minlength=len(self.class_names))
+        self._check_counts(counts, (corruption, severity))
         return Split(f"{corruption}/{severity}", images, labels, tuple(ids))
 
     @abc.abstractmethod
@@ -99,13 +100,17 @@ class CorruptedSet(abc.ABC):
     ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
         """Images, labels and ids of the cell that is stored at `source`."""
 
-    def _check_count(self, count: int, cell: tuple[str, int]) -> None:
-        if self._count is None:
-            self._count = count
-        if count != self._count:
+    def _check_counts(self, counts: np.ndarray, cell: tuple[str, int]) -> None:
+        """Refuses a cell that has other numbers of images of a class than the first."""
+        if self._counts is None:
+            self._counts = counts
+        different = np.flatnonzero(counts != self._counts)
+        if different.size:
+            label = different[0]
             raise ValueError(
-                "all cells must have the same number of images. Received: "
-                f"{count} in {cell[0]} {cell[1]}, {self._count} in others of {self.name}"
+                "all cells must show the same images. Received: "
+                f"{counts[label]} of class {self.class_names[label]} in {cell[0]} "
+                f"{cell[1]}, {self._counts[label]} in others of {self.name}"
             )
 
 
@@ -124,7 +129,7 @@ class _FolderSet(CorruptedSet):
         self._memory_limit = memory_limit
         for cell, folder in sources.items():
             check_classes(class_folders(Path(folder)), class_names, folder)
-            self._check_count(_count_files(Path(folder)), cell)
+            self._check_counts(_count_images(Path(folder), class_names), cell)
 
     def _read(
         self, source: str, severity: int
@@ -297,8 +302,8 @@ def _benchmark_cells(
         raise ValueError(f"{name} holds no cell of a benchmark. {_ACCEPTED}")
     if missing and not allow_partial:
         raise ValueError(
-            f"the benchmark has 15 x 5 cells. Missing in {name}: {', '.join(missing)}. "
-            "Allow a partial set to go on without them"
+            "the benchmark has 15 x 5 cells; `allow_partial` goes on without some of "
+            f"them. Missing in {name}: {', '.join(missing)}"
         )
     return {cell: by_cell[cell] for cell in wanted if cell in by_cell}
 
@@ -354,13 +359,18 @@ def _tfds_cells(name: str) -> list[tuple[str, int, str]]:
     ]
 
 
-def _count_files(folder: Path) -> int:
-    """The number of files in class folders, whose content is not looked at."""
-    count = 0
-    for name in class_folders(folder):
-        with os.scandir(folder / name) as entries:
-            count += sum(entry.name[0] != "." for entry in entries)
-    return count
+def _count_images(folder: Path, class_names: Sequence[str]) -> np.ndarray:
+    """The number of images of each class, whose content is not looked at."""
+    return np.array(
+        [
+            sum(
+                name.lower().endswith(SUFFIXES) and name[0] != "."
+                for _, _, names in os.walk(folder / class_name)
+                for name in names
+            )
+            for class_name in class_names
+        ]
+    )
 
 
 def _are_indices(names: Sequence[str]) -> bool:

@@ -98,7 +98,7 @@ def evaluate_models(
     missing = [str(cell) for cell in planned if cell not in present]
     if missing and not allow_partial:
         raise ValueError(
-            "Some cells are missing; allow a partial evaluation to go on without them. "
+            "Some cells are missing; `allow_partial` goes on without them. "
             f"Received: no {', '.join(missing)}"
         )
     cache = open_cache(
