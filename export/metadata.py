@@ -1,7 +1,9 @@
 """What a user of exported files must know, and where they come from."""
 
 import hashlib
+import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,52 @@ def write_metadata(
     Returns:
         What was written.
     """
+    content = {
+        **_description(config, source),
+        "formats": list(config.formats),
+        "runs": [run.config for run in source.runs],
+        "checked_on": split,
+        "images": images,
+        "accuracy": accuracy,
+        "milliseconds": milliseconds,
+        "bytes": sizes,
+        "license": config.license,
+        "sha256": _checksums(Path(folder)),
+        "versions": versions(),
+    }
+    write_json(Path(folder) / METADATA_FILE, content)
+    return content
+
+
+def attach_metadata(
+    file: str | os.PathLike, config: ExportConfig, source: Source
+) -> None:
+    """Appends the labels and what the input must be to a LiteRT file.
+
+    They are an archive at its end, as the associated files of TensorFlow Lite's
+    metadata are: interpreters read the model at the beginning, `unzip` the rest.
+
+    Args:
+        file: str or path. The LiteRT file.
+        config: `ExportConfig`.
+        source: `Source`.
+    """
+    texts = {
+        LABELS_FILE: "".join(f"{label}\n" for label in source.labels),
+        METADATA_FILE: json.dumps(_description(config, source), indent=2) + "\n",
+    }
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, text in texts.items():
+            # Its default date is fixed, so that equal models are equal files.
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text)
+
+
+def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
+    """What the files take and give, known before they are checked."""
     size, classes = source.image_size, len(source.labels)
-    content: dict[str, Any] = {
+    return {
         "input": {
             "name": "images",
             "dtype": "float32",
@@ -57,21 +103,9 @@ def write_metadata(
         },
         "labels": LABELS_FILE,
         "class_names": list(source.class_names),
-        "formats": list(config.formats),
         "quantize": config.quantize,
         "noise": {"mode": config.noise, "seed": config.noise_seed},
-        "runs": [run.config for run in source.runs],
-        "checked_on": split,
-        "images": images,
-        "accuracy": accuracy,
-        "milliseconds": milliseconds,
-        "bytes": sizes,
-        "license": config.license,
-        "sha256": _checksums(Path(folder)),
-        "versions": versions(),
     }
-    write_json(Path(folder) / METADATA_FILE, content)
-    return content
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -13,10 +13,11 @@ from export.card import write_card
 from export.checks import CLEAN, CheckImages, select_images
 from export.config import ExportConfig, ExportResult
 from export.convert import LITERT_FILE, convert_to_litert
-from export.metadata import write_metadata
+from export.metadata import attach_metadata, write_metadata
 from export.models_config import refresh
 from export.quantize import require_quantizer
 from export.robustness import read_robustness
+from export.samples import INPUT_NAMES
 from export.sign import LABELS_FILE, write_labels, write_saved_model
 from export.source import Source, open_dataset, open_source, spread
 from export.validate import judge, keras_logits, replay
@@ -76,15 +77,18 @@ def export_run(config: ExportConfig) -> ExportResult:
             answers, expected, agreements = _validate(
                 config, source, dataset, images, folder
             )
-            passed[markers.INFRA_BLESSED] = _bless_infrastructure(agreements)
+            milliseconds, sizes = _milliseconds(answers), _sizes(folder)
+            passed[markers.INFRA_BLESSED] = _bless_infrastructure(
+                agreements, milliseconds, sizes
+            )
             evaluation = _evaluate(config, source, images, answers, expected, baseline)
             passed[markers.BLESSED] = _bless(evaluation)
             for name, content in passed.items():
                 write_json(folder / name, content)
             figures = {
                 "accuracy": evaluation.accuracy,
-                "milliseconds": _milliseconds(answers),
-                "sizes": _sizes(folder),
+                "milliseconds": milliseconds,
+                "sizes": sizes,
             }
             metadata = write_metadata(
                 folder,
@@ -146,6 +150,7 @@ def _write(
             source.model, quantize=config.quantize, calibration_images=calibration
         )
         (folder / LITERT_FILE).write_bytes(flatbuffer)
+        attach_metadata(folder / LITERT_FILE, config, source)
 
 
 def _validate(
@@ -171,7 +176,11 @@ def _validate(
         )
         answers = replay(folder, stacked, batch_size=config.batch_size)
         agreements = judge(
-            answers, images.divide(expected)[CLEAN], source.labels, config.quantize
+            answers,
+            images.divide(expected)[CLEAN],
+            source.labels,
+            sources=_sources(config),
+            quantize=config.quantize,
         )
     except ValueError as error:
         raise markers.RejectedError(
@@ -180,9 +189,23 @@ def _validate(
     return answers, expected, agreements
 
 
-def _bless_infrastructure(agreements: tuple[Agreement, ...]) -> dict[str, Any]:
+def _sources(config: ExportConfig) -> tuple[str, ...]:
+    """What the exported files must answer to."""
+    parts = {"savedmodel": tuple(INPUT_NAMES), "tflite": ("litert",)}
+    return tuple(name for each in config.formats for name in parts[each])
+
+
+def _bless_infrastructure(
+    agreements: tuple[Agreement, ...],
+    milliseconds: dict[str, float],
+    sizes: dict[str, int],
+) -> dict[str, Any]:
     """The content of the marker of TFX's infra validator, or a rejection."""
-    figures = {"agreements": [dataclasses.asdict(item) for item in agreements]}
+    figures = {
+        "agreements": [dataclasses.asdict(item) for item in agreements],
+        "milliseconds": milliseconds,
+        "bytes": sizes,
+    }
     reasons = [
         f"{item.source}: {reason}" for item in agreements for reason in item.reasons
     ]

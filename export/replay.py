@@ -19,7 +19,8 @@ import numpy as np
 from export.convert import LITERT_FILE
 
 SIGNATURE_IMAGES = 8
-"""How many images the signatures that decode images are asked about."""
+"""How many images the signatures other than `serving_default` are asked about: they
+compute the same after their own way to pixels."""
 _TIMED_CALLS = 10
 
 
@@ -53,7 +54,8 @@ def answer_saved_model(
 ) -> dict[str, np.ndarray]:
     """`answer_all` for a SavedModel, through TensorFlow's session loader.
 
-    Its warm-up requests are replayed too; one that fails is an error.
+    Its warm-up requests are replayed too; one that fails is an error. A signature that
+    it does not have gives no answers.
     """
     import tensorflow as tf
 
@@ -67,6 +69,8 @@ def answer_saved_model(
             session, ["serve"], os.fspath(folder)
         )
         for name, input_name in INPUT_NAMES.items():
+            if name not in meta_graph.signature_def:
+                continue
             signature = meta_graph.signature_def[name]
             outputs = {key: info.name for key, info in signature.outputs.items()}
             feed = signature.inputs[input_name].name

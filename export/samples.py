@@ -6,6 +6,7 @@ import tensorflow as tf
 
 INPUT_NAMES = {
     "serving_default": "images",
+    "serve_uint8": "images",
     "serve_bytes": "image_bytes",
     "serve_examples": "examples",
 }
@@ -23,10 +24,12 @@ def request(signature: str, images: np.ndarray) -> np.ndarray:
         images: uint8 array (N, S, S, 3).
 
     Returns:
-        Array (N, ...): float32 pixels, or bytes objects.
+        Array (N, ...): float32 or uint8 pixels, or bytes objects.
     """
     if signature == "serving_default":
         return images.astype(np.float32)
+    if signature == "serve_uint8":
+        return images
     encoded = [encode_png(image) for image in images]
     if signature == "serve_examples":
         encoded = [encode_example(image) for image in encoded]

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -103,28 +103,36 @@ def judge(
     answers: Mapping[str, np.ndarray],
     expected_logits: np.ndarray,
     labels: tuple[str, ...],
+    *,
+    sources: Sequence[str],
     quantize: str = "none",
 ) -> tuple[Agreement, ...]:
     """Compares the answers of exported files with those of the Keras model.
 
     Args:
-        answers: dict of arrays, as from `replay`. More answers than are expected are
-            left aside.
+        answers: dict of arrays, as from `replay`. Answers to more images than those of
+            the Keras model are left aside.
         expected_logits: float array (N, classes); or (R, N, classes), R answers of
             a stochastic model.
         labels: tuple of str. One label a class.
+        sources: sequence of str. What must have answered: signatures of the SavedModel,
+            `"litert"`.
         quantize: str. How the LiteRT file is quantised. Defaults to `"none"`.
 
     Returns:
-        Tuple of `Agreement`, one for each source of answers.
+        Tuple of `Agreement`, one for each source.
+
+    Raises:
+        ValueError: if a source gave no answers, or names other classes than its scores
+            belong to.
     """
     agreements = []
-    for key in answers:
-        source, output = key.split("/")
-        if output != "logits":
-            continue
-        count = min(len(answers[key]), expected_logits.shape[-2])
-        logits, expected = answers[key][:count], expected_logits[..., :count, :]
+    for source in sources:
+        if f"{source}/logits" not in answers:
+            raise ValueError(f"{source} gives no logits")
+        logits = answers[f"{source}/logits"]
+        count = min(len(logits), expected_logits.shape[-2])
+        logits, expected = logits[:count], expected_logits[..., :count, :]
         if expected.ndim == 3:
             agreement = compare_noisy(source, logits, expected)
         else:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from export import ExportConfig, RejectedError, export_run, versions
 from export.__main__ import main
 from export.replay import answer_all
+from export.samples import INPUT_NAMES
 from export.source import open_source
 from v1keras.data import load_dataset
 from v1keras.training import Run
@@ -87,13 +89,31 @@ def test_card_and_checksums_are_those_of_the_files(exported):
     assert "Not evaluated" in card
 
 
+def test_litert_file_holds_its_labels_and_its_input(exported):
+    with zipfile.ZipFile(exported.litert) as archive:
+        assert archive.testzip() is None
+        content = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert set(content) == {"labels.txt", "metadata.json"}
+    assert content["labels.txt"] == (exported.path / "labels.txt").read_text()
+    whole = json.loads((exported.path / "metadata.json").read_text())
+    inside = json.loads(content["metadata.json"])
+    assert inside.items() <= whole.items()
+    assert inside["input"]["shape"] == [None, 32, 32, 3]
+    assert inside["input"]["range"] == [0, 255]
+    assert "central square" in inside["input"]["resize"]
+
+
 def test_every_way_to_ask_was_compared(exported):
     sources = {agreement.source for agreement in exported.agreements}
-    assert sources == {"serving_default", "serve_bytes", "serve_examples", "litert"}
+    assert sources == {*INPUT_NAMES, "litert"}
     assert all(agreement.reasons == () for agreement in exported.agreements)
     assert {item.images for item in exported.agreements} == {8, IMAGES}
     assert set(exported.milliseconds) == sources
     assert exported.sizes["tflite"] == exported.litert.stat().st_size
+    marker = json.loads((exported.path / "INFRA_BLESSED").read_text())
+    assert marker["milliseconds"] == exported.milliseconds
+    assert marker["bytes"] == exported.sizes
+    assert {item["source"] for item in marker["agreements"]} == sources
 
 
 def test_noise_is_off_unless_asked_for(exported, runs, test_images):
@@ -193,7 +213,7 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
     (markers,) = rejections(out)
     assert list(markers) == ["INFRA_NOT_BLESSED"]
     assert any("litert: logits" in r for r in markers["INFRA_NOT_BLESSED"]["reasons"])
-    assert len(markers["INFRA_NOT_BLESSED"]["agreements"]) == 4
+    assert len(markers["INFRA_NOT_BLESSED"]["agreements"]) == len(INPUT_NAMES) + 1
     shutil.rmtree(out / ".rejected")
     assert tree(out) == before
 

@@ -87,8 +87,23 @@ def test_a_broken_image_fails_its_request_and_no_other(
 
 
 def test_wrong_input_size_is_an_error(call):
-    with pytest.raises(ValueError, match="shape"):
-        call("serving_default", np.zeros((1, 17, 16, 3), np.float32))
+    for signature, dtype in (
+        ("serving_default", np.float32),
+        ("serve_uint8", np.uint8),
+    ):
+        with pytest.raises(ValueError, match="shape"):
+            call(signature, np.zeros((1, 17, 16, 3), dtype))
+
+
+def test_pixels_are_sent_as_float32_or_uint8(saved_model):
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    found = {
+        name: signatures[name].structured_input_signature[1]["images"]
+        for name in ("serving_default", "serve_uint8")
+    }
+    assert found["serving_default"].dtype == tf.float32
+    assert found["serve_uint8"].dtype == tf.uint8
+    assert {tuple(spec.shape) for spec in found.values()} == {(None, 16, 16, 3)}
 
 
 def test_labels_are_an_asset(saved_model, labels):

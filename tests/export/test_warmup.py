@@ -21,7 +21,7 @@ def test_every_signature_is_asked_about_one_image_and_several(version, images):
     assert (version / "assets.extra/tf_serving_warmup_requests").is_file()
     found = list(read_warmup(version))
     assert [name for name, _ in found] == [n for n in INPUT_NAMES for _ in range(2)]
-    for (name, inputs), count in zip(found, [1, 3] * 3, strict=True):
+    for (name, inputs), count in zip(found, [1, 3] * len(INPUT_NAMES), strict=True):
         ((input_name, value),) = inputs.items()
         assert input_name == INPUT_NAMES[name]
         np.testing.assert_array_equal(value, request(name, images[:count]))
