@@ -9,7 +9,7 @@ import scipy.stats
 import tensorflow as tf
 
 from v1keras.layers import NeuronalNoise, fused_noise
-from v1keras.layers.neuronal_noise import deviation
+from v1keras.layers.deviation import deviation
 
 CONSTANTS = {"noise_scale": 0.286, "noise_level": 0.071, "noise_gain": 1.0}
 

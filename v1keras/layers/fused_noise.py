@@ -8,7 +8,7 @@ makes one loop of generator, scaling, square root and addition.
 import numpy as np
 import tensorflow as tf
 
-from v1keras.layers.neuronal_noise import deviation
+from v1keras.layers.deviation import deviation
 
 # Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 # 13 rounds are the fewest that pass all tests of BigCrush.

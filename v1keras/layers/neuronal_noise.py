@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
+from v1keras.layers.deviation import deviation
+
 NOISE_MODES = ("stochastic", "off", "fixed")
 
-# Keeps the derivative of the square root finite; the published models have it too.
-_EPSILON = 1e-4
 # An odd constant: the seeds of the replicas lie far apart.
 _REPLICA_STRIDE = 0x9E3779B1
 
@@ -177,12 +177,6 @@ class NeuronalNoise(keras.layers.Layer):
             "rectify": self.rectify,
             "seed": self.seed,
         }
-
-
-def deviation(responses, *, noise_scale: float, noise_level: float, noise_gain: float):
-    """Standard deviation of the noise, in the units of `responses`."""
-    spikes = ops.relu(responses * noise_scale + noise_level)
-    return ops.sqrt(spikes + _EPSILON) * (noise_gain / noise_scale)
 
 
 def _is_fused() -> bool:
