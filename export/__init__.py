@@ -4,7 +4,7 @@ from export.agreement import TOLERANCES, Agreement, Tolerance
 from export.config import ExportConfig, ExportResult
 from export.markers import RejectedError
 from export.pipeline import export_run
-from export.push import keep, rollback, versions
+from export.push import keep, roll_back, versions
 
 __all__ = [
     "TOLERANCES",
@@ -15,6 +15,6 @@ __all__ = [
     "Tolerance",
     "export_run",
     "keep",
-    "rollback",
+    "roll_back",
     "versions",
 ]

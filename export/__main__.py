@@ -1,8 +1,12 @@
-"""`python -m export`: the command line of `export.export_run`."""
+"""`python -m export`: the command line of `export.export_run`.
+
+`python -m export --rollback --out=OUT` is `python -m export.rollback --out=OUT`.
+"""
 
 import sys
 from collections.abc import Sequence
 
+from export import rollback
 from export.config import ExportConfig, ExportResult
 from export.pipeline import export_run
 from v1keras.command_line import run
@@ -11,13 +15,21 @@ DESCRIPTION = (
     "Exports a run as a SavedModel and a LiteRT (TensorFlow Lite) file. Both are "
     "compared with the Keras model on clean and corrupted images; if they agree and are "
     "good enough, they appear together as a new version, OUT/<Unix seconds>/, which "
-    "TensorFlow Serving picks up."
+    "TensorFlow Serving picks up. With --rollback and --out alone, the newest version is "
+    "removed instead, so that the one before it is served again."
 )
+
+# Not a setting of an export, which needs a run: a command of its own.
+_ROLLBACK = "--rollback"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    return run(_export, ExportConfig, argv, prog="export", description=DESCRIPTION)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if _ROLLBACK in arguments:
+        arguments.remove(_ROLLBACK)
+        return rollback.main(arguments)
+    return run(_export, ExportConfig, arguments, prog="export", description=DESCRIPTION)
 
 
 def _export(config: ExportConfig) -> None:

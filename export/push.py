@@ -131,7 +131,7 @@ def keep(out: str | os.PathLike, count: int) -> tuple[int, ...]:
     return removed
 
 
-def rollback(out: str | os.PathLike) -> tuple[int, int]:
+def roll_back(out: str | os.PathLike) -> tuple[int, int]:
     """Takes the newest version back, so that the one before it is served again.
 
     Args:

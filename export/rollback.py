@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from export.models_config import refresh
-from export.push import rollback
+from export.push import roll_back
 from v1keras.command_line import option, run
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _rollback(config: RollbackConfig) -> None:
-    removed, served = rollback(config.out)
+    removed, served = roll_back(config.out)
     refresh(config.out)
     print(f"removed {removed}, {served} is the newest version")
 

@@ -1,4 +1,5 @@
 import fcntl
+import inspect
 import multiprocessing
 import os
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from export import push
+from export.__main__ import main as export_command
 from export.rollback import main
 
 
@@ -141,7 +143,7 @@ def _withdraw_and_die(out, function, monkeypatch):
 
 @pytest.mark.parametrize(
     "function,left",
-    [(push.rollback, [0, 1]), (lambda out: push.keep(out, 2), [1, 2])],
+    [(push.roll_back, [0, 1]), (lambda out: push.keep(out, 2), [1, 2])],
     ids=("rollback", "keep"),
 )
 def test_killed_while_a_version_goes(tmp_path, monkeypatch, function, left):
@@ -197,11 +199,19 @@ def test_keep_removes_the_oldest(tmp_path):
 
 def test_rollback_serves_the_version_before(tmp_path):
     first, second = (make_version(tmp_path) for _ in range(2))
-    assert push.rollback(tmp_path) == (int(second.name), int(first.name))
+    assert push.roll_back(tmp_path) == (int(second.name), int(first.name))
     assert push.versions(tmp_path) == (int(first.name),)
     with pytest.raises(ValueError, match="at least two versions"):
-        push.rollback(tmp_path)
+        push.roll_back(tmp_path)
     assert push.versions(tmp_path) == (int(first.name),)
+
+
+def test_public_names_are_functions_even_where_a_command_was_imported():
+    import export.rollback
+    import export.server
+
+    for name in ("export_run", "keep", "roll_back", "versions"):
+        assert inspect.isfunction(getattr(export, name))
 
 
 def test_the_lock_is_given_back(tmp_path):
@@ -211,10 +221,29 @@ def test_the_lock_is_given_back(tmp_path):
     os.close(lock)
 
 
-def test_rollback_command(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "command", [main, lambda flags: export_command([*flags, "--rollback"])]
+)
+def test_rollback_command(tmp_path, capsys, command):
     first, second = (make_version(tmp_path) for _ in range(2))
-    assert main([f"--out={tmp_path}"]) == 0
+    assert command([f"--out={tmp_path}"]) == 0
     assert f"removed {second.name}, {first.name} is" in capsys.readouterr().out
-    assert main([f"--out={tmp_path}"]) == 2
+    assert command([f"--out={tmp_path}"]) == 2
     assert "at least two versions" in capsys.readouterr().err
     assert push.versions(tmp_path) == (int(first.name),)
+
+
+@pytest.mark.parametrize(
+    "flags,message",
+    [
+        ([], "--out is required"),
+        (["--out=OUT"], "at least two versions"),
+        (["--out=OUT", "--keep=1"], "Unknown command line flag 'keep'"),
+    ],
+)
+def test_bad_input_is_one_line(flags, message, tmp_path, capsys):
+    flags = [flag.replace("OUT", str(tmp_path / "nothing")) for flag in flags]
+    assert export_command(["--rollback", *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
