@@ -51,6 +51,12 @@ def test_what_is_written_can_be_opened(tmp_path):
             "must not be negative",
         ),
         (("--dataset=no_such_folder/", "--out={}"), "no_such_folder"),
+        # What is wrong with the flags is said before the data are looked for.
+        (
+            ("--dataset=no_such_folder/", "--out={}", "--severities=0"),
+            "integers in 1..5",
+        ),
+        (("--dataset=no_such_folder/", "--out={}", "--corruptions=rain"), "fog"),
     ],
 )
 def test_bad_flags_are_one_line(flags, message, tmp_path, capsys):

@@ -80,6 +80,9 @@ def test_config_round_trip():
     config = layer.get_config()
     assert config["corruptions"] == ["elastic_transform"]
     assert RandomCorruption.from_config(config).get_config() == config
+    numbers = RandomCorruption(["elastic"], np.array([1, 2]), 3, "imagenet")
+    assert {**numbers.get_config(), "name": config["name"]} == config
+    assert RandomCorruption("fog", np.int64(2)).severities == (2,)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +92,16 @@ def test_config_round_trip():
         ({"corruptions": ()}, "must name at least one"),
         ({"severities": 6}, "must be integers in 1..5"),
         ({"severities": ()}, "must be integers in 1..5"),
+        ({"severities": [1, 2.5]}, "must be integers in 1..5"),
         ({"seed": -1}, "must not be negative"),
+        ({"scale": "cifar"}, "must be one of imagenet, tiny"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"{message}.*Received: "):
         RandomCorruption(**arguments)
+
+
+def test_there_is_an_index_for_each_image(images):
+    with pytest.raises(ValueError, match="each of the 5 images"):
+        RandomCorruption("fog")(images, index=np.arange(3))

@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import os
 
 import cv2
 import numpy as np
@@ -97,6 +99,34 @@ def test_processes_write_the_same(make_images, tmp_path):
     assert files_of(one) == files_of(two)
 
 
+class EndsItsProcess:
+    """Images that end the process that reads them, as the kernel does for memory."""
+
+    shape = (40, 32, 32, 3)
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, key):
+        if multiprocessing.parent_process():
+            os._exit(9)
+        return np.zeros((len(range(40)[key]), 32, 32, 3), np.uint8)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_is_one_error(tmp_path):
+    with pytest.raises(OSError, match=r"the same call goes on.*workers=2"):
+        write_corrupted(
+            EndsItsProcess(),
+            [0] * 40,
+            [str(number) for number in range(40)],
+            NAMES,
+            tmp_path / "c",
+            seed=0,
+            workers=2,
+        )
+
+
 @pytest.mark.slow
 def test_beam_writes_the_same(images, tmp_path):
     pytest.importorskip("apache_beam")
@@ -104,6 +134,16 @@ def test_beam_writes_the_same(images, tmp_path):
 
     write(images, tmp_path / "beam", runner=beam_runner())
     assert files_of(tmp_path / "beam") == files_of(write(images, tmp_path / "local"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--runner=NoRunner", "--direct_num_workers=x"])
+def test_wrong_options_of_beam_are_refused_at_once(option):
+    pytest.importorskip("apache_beam")
+    from v1keras.corruptions.beam import beam_runner
+
+    with pytest.raises(ValueError, match=r"beam_options must be.*Received: "):
+        beam_runner([option])
 
 
 @pytest.mark.parametrize(

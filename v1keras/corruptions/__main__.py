@@ -5,7 +5,7 @@ import os
 import sys
 
 from v1keras import command_line
-from v1keras.corruptions.registry import BENCHMARK, EXTRA, SEVERITIES
+from v1keras.corruptions.registry import BENCHMARK, EXTRA, SEVERITIES, canonical_name
 from v1keras.corruptions.severities import SCALES
 from v1keras.corruptions.writer import FORMATS, write_corrupted
 
@@ -60,11 +60,15 @@ class CorruptionsConfig:
             )
         if self.seed < 0:
             raise ValueError(f"seed must not be negative. Received: seed={self.seed}")
-        if any(not severity.strip().isdecimal() for severity in self.severities):
+        # Refused before the data set is loaded.
+        known = {str(severity) for severity in SEVERITIES}
+        if not self.severities or not known.issuperset(self.severities):
             raise ValueError(
                 "severities must be integers in 1..5. "
                 f"Received: severities={','.join(self.severities)}"
             )
+        for name in self.corruptions:
+            canonical_name(name)
 
 
 def main(config: CorruptionsConfig) -> None:

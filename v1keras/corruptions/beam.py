@@ -20,10 +20,10 @@ def beam_runner(
             `--runner=FlinkRunner`. Defaults to `()`: Beam's direct runner.
 
     Returns:
-        A callable.
+        A callable. It raises an `OSError` if the pipeline fails.
 
     Raises:
-        ValueError: Apache Beam is not installed.
+        ValueError: Apache Beam is not installed, or an option does not exist.
     """
     try:
         import apache_beam
@@ -34,15 +34,34 @@ def beam_runner(
             f"Received: {error}"
         ) from None
 
+    # Refused before anything is written. Beam prints what is wrong with a value and
+    # ends the process.
+    pipeline_options = PipelineOptions(list(options))
+    try:
+        pipeline_options.get_all_options()
+        apache_beam.Pipeline(options=pipeline_options)
+    except (ValueError, SystemExit) as error:
+        reason = "see above" if isinstance(error, SystemExit) else error
+        raise ValueError(
+            f"beam_options must be options of Apache Beam ({reason}). "
+            f"Received: beam_options={','.join(options)}"
+        ) from None
+
     def run(job: Job, chunks: Iterable[Chunk]) -> Iterator[int]:
         chunks = list(chunks)
-        with apache_beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-            _ = (
-                pipeline
-                | "Chunks" >> apache_beam.Create(chunks)
-                | "Spread" >> apache_beam.Reshuffle()
-                | "Write" >> apache_beam.Map(functools.partial(write_chunk, job))
-            )
+        pipeline = apache_beam.Pipeline(options=pipeline_options)
+        _ = (
+            pipeline
+            | "Chunks" >> apache_beam.Create(chunks)
+            | "Spread" >> apache_beam.Reshuffle()
+            | "Write" >> apache_beam.Map(functools.partial(write_chunk, job))
+        )
+        try:
+            pipeline.run().wait_until_finish()
+        except RuntimeError as error:
+            # Runners with processes of their own put a worker's traceback in here.
+            reason = str(error).strip().rpartition("\n")[2]
+            raise OSError(f"the Beam pipeline failed: {reason}") from error
         cells = len(job.corruptions) * len(job.severities)
         yield cells * sum(len(chunk.files) for chunk in chunks)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from v1keras.corruptions.apply import corrupt
 from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
+from v1keras.corruptions.severities import SCALES
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -40,7 +41,7 @@ class RandomCorruption(keras.layers.Layer):
             `None`: the images are numbered in the order of the calls.
 
     Raises:
-        ValueError: A name, a severity or the seed does not exist.
+        ValueError: A name, a severity, the seed or the scale does not exist.
 
     Example:
 
@@ -60,18 +61,22 @@ class RandomCorruption(keras.layers.Layer):
         names = BENCHMARK if corruptions is None else corruptions
         names = (names,) if isinstance(names, str) else names
         names = tuple(canonical_name(name) for name in names)
-        levels = (severities,) if isinstance(severities, int) else tuple(severities)
+        levels = tuple(int(level) for level in np.ravel(severities))
         if not names:
             raise ValueError(
                 "corruptions must name at least one. "
                 f"Received: corruptions={corruptions!r}"
             )
-        if not levels or any(level not in SEVERITIES for level in levels):
+        if not levels or not set(SEVERITIES).issuperset(np.ravel(severities)):
             raise ValueError(
                 f"severities must be integers in 1..5. Received: severities={severities}"
             )
         if seed < 0:
             raise ValueError(f"seed must not be negative. Received: seed={seed}")
+        if scale not in (None, *SCALES):
+            raise ValueError(
+                f"scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}"
+            )
 
         # The dtype of the images is kept, whatever the policy of the model.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
@@ -108,6 +113,11 @@ class RandomCorruption(keras.layers.Layer):
         if index is None:
             index = [next(self._numbers) for _ in batch]
         index = np.reshape(index, -1)
+        if len(index) != len(batch):
+            raise ValueError(
+                f"index must be one integer for each of the {len(batch)} images. "
+                f"Received: index={index}"
+            )
         # A stream apart from those of the corruptions, which have two more keys.
         chosen = np.array(
             [

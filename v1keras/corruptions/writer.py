@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -140,7 +141,7 @@ def write_corrupted(
 
     Raises:
         ValueError: An argument does not fit, or the folder holds other settings.
-        OSError: A file cannot be written.
+        OSError: A file cannot be written, or a process was ended from outside.
     """
     if scale is None:
         scale = default_scale(*images.shape[1:3])
@@ -326,6 +327,11 @@ def _processes(workers: int) -> Callable[[Job, Iterable[Chunk]], Iterator[int]]:
             try:
                 for future in concurrent.futures.as_completed(futures):
                     yield future.result()
+            except BrokenProcessPool:
+                raise OSError(
+                    "a process ended before its work, perhaps for lack of memory; the "
+                    f"same call goes on. Received: workers={workers}"
+                ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
