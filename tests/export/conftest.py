@@ -104,9 +104,10 @@ def make_run(folder, variant, *, classes=SHAPES, size=32, seed=0, split_seed=3):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """A noisy V1 member, a plain one, and one that is still being trained."""
+    """V1 members with one filter bank, a plain one, and one in training."""
     folder = tmp_path_factory.mktemp("runs")
     make_run(folder / "standard", "standard", seed=1)
+    make_run(folder / "no_noise", "no_noise", seed=3)
     make_run(folder / "base", "base", seed=2)
     make_run(folder / "other", "base", classes=("cat", "dog"))
     unfinished = make_run(folder / "unfinished", "base") / "config.json"

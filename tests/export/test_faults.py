@@ -40,10 +40,10 @@ def flags(run, out):
     ]
 
 
-def start(arguments, **settings):
+def start(arguments, program=(sys.executable,), **settings):
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,7 +63,13 @@ def assert_whole(path):
 def test_killed_at_any_stage_and_started_again(runs, tmp_path):
     out = tmp_path / "served"
     stages = {
-        "pipeline": ("convert_to_litert", "replay", "write_metadata"),
+        "pipeline": (
+            "write_saved_model",
+            "convert_to_litert",
+            "replay",
+            "_evaluate",
+            "write_card",
+        ),
         "push": ("_synchronize",),
     }
     for module, functions in stages.items():
@@ -101,6 +107,47 @@ def test_a_full_disk_leaves_everything_as_it_was(runs, tmp_path, megabytes):
     assert "Traceback" not in error
     assert [entry.name for entry in out.iterdir()] == [path.name]
     assert (path / "labels.txt").read_text() == "kept"
+
+
+# A disk of its own for one process: SIZE OUT COMMAND...
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=$0 tmpfs "$1" && mkdir "$1/7" && echo kept > "$1/7/labels.txt"
+before=$(df --output=avail "$1" | tail -1)
+out=$1; shift
+"$@"
+code=$?
+echo files: $(cd "$out" && find . -mindepth 1 | sort)
+echo space: $before $(df --output=avail "$out" | tail -1)
+exit $code
+"""
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+def can_mount():
+    try:
+        command = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="may not mount file systems")
+@pytest.mark.parametrize("size", ["1m", "4m"], ids=("SavedModel", "LiteRT"))
+def test_a_small_disk_is_as_it_was(runs, tmp_path, size):
+    command = ["-m", "export", *flags(runs / "base", tmp_path), "--baseline=none"]
+    process = start(
+        ["-c", ON_A_SMALL_DISK, size, tmp_path, sys.executable, *command],
+        program=(*NAMESPACE, "sh"),
+    )
+    shown, error = process.communicate()
+    assert process.returncode == 2, error
+    assert "export: error: " in error.splitlines()[-1]
+    assert "Traceback" not in error
+    found = dict(line.split(": ", 1) for line in shown.splitlines())
+    assert found["files"] == "./7 ./7/labels.txt"
+    before, after = found["space"].split()
+    assert before == after
 
 
 @pytest.mark.slow

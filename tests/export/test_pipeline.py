@@ -5,12 +5,14 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from export import ExportConfig, RejectedError, export_run, versions
 from export.__main__ import main
 from export.replay import answer_all
 from export.samples import INPUT_NAMES
+from export.sign import write_saved_model
 from export.source import open_source
 from v1keras.data import load_dataset
 from v1keras.training import Run
@@ -177,6 +179,19 @@ def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     )
     metadata = json.loads((result.path / "metadata.json").read_text())
     assert [run["name"] for run in metadata["runs"]] == ["standard", "base"]
+
+
+def test_ensemble_holds_a_common_front_end_once(runs, tmp_path):
+    kernels = []
+    for names in (["no_noise"], ["standard", "no_noise"]):
+        source = open_source([str(runs / name) for name in names])
+        write_saved_model(source.model, source.labels, tmp_path / str(len(names)))
+        variables = tf.train.list_variables(
+            str(tmp_path / str(len(names)) / "variables/variables")
+        )
+        # The only kernels of this size are Gabors.
+        kernels.append(sorted(shape for _, shape in variables if shape[:2] == [9, 9]))
+    assert kernels[0] == kernels[1] != []
 
 
 @pytest.mark.slow
