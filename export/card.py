@@ -19,6 +19,7 @@ HTML_FILE = "model_card.html"
 
 # Where things lay on the machine that trained says nothing about the model.
 _LOCAL_SETTINGS = ("out", "data_dir", "strategy", "dataset", "members", "variant")
+_NO_V1 = "This version has no V1 front-end, and so no neuronal noise."
 _NOISE = {
     "off": "The V1 front-end of this version adds no noise: equal images get equal "
     "answers.",
@@ -31,12 +32,12 @@ _NOISE = {
 _GROUPS = ("clean", "noise", "blur", "weather", "digital", "mean")
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid #8886; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #8886; }
+th, td { white-space: nowrap; font-variant-numeric: tabular-nums; }
 """
 
 
@@ -155,6 +156,10 @@ def _model(metadata: Mapping[str, Any]) -> Section:
     else:
         what = "An image classifier"
     noise = metadata["noise"]
+    if any(run["variant"]["v1"] for run in runs):
+        policy = _NOISE[noise["mode"]].format(seed=noise["seed"])
+    else:
+        policy = _NO_V1
     return Section(
         "Model",
         (
@@ -165,7 +170,7 @@ def _model(metadata: Mapping[str, Any]) -> Section:
                 ("run", "variant", "back-end", "spatial frequencies", "cells", "noise"),
                 tuple(_run_row(run) for run in runs),
             ),
-            _NOISE[noise["mode"]].format(seed=noise["seed"]),
+            policy,
             f"Input: {metadata['input']['colors']} pixels, 0 to 255, float32. Image files "
             f"are fitted by the server: {metadata['input']['resize']}.",
         ),
@@ -215,7 +220,8 @@ def _data(metadata: Mapping[str, Any]) -> Section:
         "Data",
         (
             Table(("data set", "images", "fingerprint"), tuple(rows)),
-            f"Classes: {', '.join(metadata['class_names'])}.",
+            # Names themselves may hold commas.
+            f"Classes: {'; '.join(metadata['runs'][0]['display_names'])}.",
         ),
     )
 
@@ -271,11 +277,11 @@ def _robustness(robustness: Robustness | None) -> Section:
             title, ("Not evaluated: v1keras.evaluate measures it on test images.",)
         )
     clean, corrupted = _split_cells(robustness)
-    draws = clean["noise_samples"]
+    draws = int(clean["noise_samples"])
     blocks: list[str | Table] = [
         f"Measured by v1keras.evaluate on {clean['images']} test images per cell, with "
         "the noise of the Keras model as in training"
-        f" ({draws} draws). Brackets hold 95 % intervals by bootstrap over images."
+        f" ({draws} draw{'' if draws == 1 else 's'}). Brackets hold 95 % intervals by bootstrap over images."
     ]
     if robustness.summary:
         row = robustness.summary

@@ -66,6 +66,7 @@ def config(name, **settings):
         },
         "data": {"name": "/home/me/tiny", "fingerprint": "feed", "sizes": {"train": 9}},
         "class_names": ["n01", "n02"],
+        "display_names": ["goldfish, Carassius auratus", "crane"],
     }
 
 
@@ -126,7 +127,14 @@ def test_both_cards_hold_what_one_must_know(run, tmp_path):
     ):
         assert fact in markdown
         assert fact in cells
-    for fact in ("student was taught by sf_low", "seed 7", "CC-BY-4.0", "validation"):
+    for fact in (
+        "student was taught by sf_low",
+        "seed 7",
+        "CC-BY-4.0",
+        "validation",
+        "goldfish, Carassius auratus; crane",
+        "(1 draw)",
+    ):
         assert fact in markdown
         assert any(fact in cell for cell in cells)
     # Where things lay is nobody's business.
@@ -169,6 +177,15 @@ def test_a_card_without_an_evaluation_says_so(run, tmp_path):
     markdown, _, _ = card(tmp_path, [run], license=None)
     assert "Not evaluated" in markdown
     assert "no licence was stated" in markdown
+
+
+def test_a_card_speaks_of_v1_noise_only_where_there_is_v1(run, tmp_path):
+    plain = Run(run.path, config("base"))
+    plain.config["variant"] |= {"name": "base", "v1": False}
+    markdown, _, _ = card(tmp_path, [plain])
+    assert "has no V1 front-end" in markdown and "seed 7" not in markdown
+    markdown, _, _ = card(tmp_path, [plain, run])
+    assert "has no V1 front-end" not in markdown and "seed 7" in markdown
 
 
 def test_the_page_loads_nothing(run, tmp_path):
