@@ -425,7 +425,7 @@ def _variants(runs: dict[str, Run]) -> dict[str, str]:
         settings = each.config["settings"].items()
         # What is off was not yet a setting in older runs.
         alike = {k: v for k, v in settings if k not in _NOT_THE_VARIANT and v}
-        alike = json.dumps(alike)
+        alike = json.dumps([each.config["kind"], alike])
         if alike not in labels:
             label = each.variant.name
             label += " student" if each.config["kind"] == "student" else ""
@@ -437,7 +437,7 @@ def _variants(runs: dict[str, Run]) -> dict[str, str]:
 
 def _shown(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings that say something: not those that were left empty."""
-    return {k: v for k, v in settings.items() if v not in (None, (), "", False)}
+    return {k: v for k, v in settings.items() if v or (v == 0 and v is not False)}
 
 
 if __name__ == "__main__":

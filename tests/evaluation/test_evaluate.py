@@ -73,6 +73,8 @@ def test_from_runs_to_report(tmp_path, make_run, capsys):
         rows = list(csv.DictReader(file))
     assert len(rows) == 5
     first = (out / "report.html").read_text()
+    assert "<dt>seed</dt><dd>0</dd>" in first
+    assert "<dt>jpeg</dt>" not in first and "<dt>baseline</dt>" not in first
     assert run(*arguments) == 0
     assert (out / "report.html").read_text() == first
     assert run(*arguments, "--seed=1") == 2
@@ -105,6 +107,14 @@ def test_seeds_name_the_runs_of_a_variant(tmp_path, make_run, capsys):
     deviation = abs(first - second) / 2**0.5
     assert float(summary["clean_std"]) == pytest.approx(deviation, abs=1e-5)
     assert summary["clean_gain_mean"] == ""
+
+
+def test_a_student_is_no_seed_of_its_variant(tmp_path, make_run):
+    models = make_run("v1"), make_run("v1-student", kind="student")
+    out = tmp_path / "out"
+    common = (f"--out={out}", f"--dataset={DATASET}", "--corrupted=none")
+    assert run(f"--models={','.join(models)}", "--bootstrap=50", *common) == 0
+    assert not (out / "seeds.csv").exists()
 
 
 def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):

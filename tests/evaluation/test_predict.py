@@ -218,6 +218,23 @@ def test_stored_images_are_the_same_subset_in_every_cell():
     np.testing.assert_array_equal(first.images // 2, second.images)
 
 
+@pytest.mark.parametrize("suffix", ["", ".JPEG"])
+def test_the_clean_subset_is_that_of_the_stored_images(suffix):
+    ids = [f"image {i}{suffix}" for i in range(22)]
+    clean = CleanImages(IMAGES, LABELS, ids=ids, max_images=4, seed=1)
+    images = StoredImages(clean, Stored(), max_images=4)
+    shown, corrupted = (next(images.batches(cell, 99)) for cell in images.cells[:2])
+    assert shown.ids.tolist() == corrupted.ids.tolist()
+    np.testing.assert_array_equal(shown.images, corrupted.images)
+    np.testing.assert_array_equal(shown.labels, corrupted.labels)
+    assert images.sample_id in shown.ids
+    assert images.settings["clean"]["images"] == 4
+    # Names of images of other classes name other images.
+    other = CleanImages(IMAGES, LABELS[::-1], ids=ids, max_images=4, seed=1)
+    images = StoredImages(other, Stored(), max_images=4)
+    assert images.settings["clean"] == other.settings
+
+
 def test_a_stored_set_must_show_the_clean_images():
     clean = CleanImages(IMAGES[:8], LABELS[:8])
     with pytest.raises(ValueError, match="clean test images or some of them"):

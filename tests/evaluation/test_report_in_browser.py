@@ -13,7 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, Cell, write_report
+from v1keras.evaluation import CLEAN, Cell, Section, write_report
+from v1keras.evaluation.sections import _matrix
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -227,6 +228,8 @@ def report(make_table, tmp_path):
         table,
         title="Robustness on tiny-imagenet-50",
         samples={c: rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for c in cells},
+        # Tints as strong as they come.
+        sections=[Section("Equal", _matrix(("a", "b"), np.ones((2, 2))))],
         settings={"models": ("/a/path/that/is/quite/long/indeed/" * 4,), "seed": 0},
     )
 

@@ -6,12 +6,14 @@ import pytest
 from v1keras.evaluation import (
     CLEAN,
     Cell,
+    Estimate,
     LogitCache,
     build_table,
     corrupted_cells,
     format_table,
     write_tables,
 )
+from v1keras.evaluation.tables import format_gain
 
 
 def one_hot_logits(predictions, classes=4):
@@ -161,3 +163,7 @@ def test_tables_hold_what_the_table_says(make_table, tmp_path):
 def test_printed_table_tells_the_size(make_table):
     text = format_table(make_table(images=33))
     assert "33 clean images; 18 corrupted cells (6 corruptions) of 33 images" in text
+
+
+def test_no_gain_is_negative_zero():
+    assert format_gain(Estimate(-0.004, -0.126, 0.0)) == "0 % [-13, 0]"

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from v1keras.corruptions import CORRUPTIONS
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
+from v1keras.evaluation.images import image_names
 from v1keras.evaluation.metrics import ensemble_logits
 
 # 95 % intervals of a normal distribution reach so many standard errors either way.
@@ -53,8 +53,8 @@ def compare(
 
     Where both showed some of the same images (of equal name, and without exception of
     equal class), these alone are compared, image by image: what makes some images
-    harder than others then cancels out. Otherwise the margin is that of independent images. One in twenty comparisons
-    lies outside its margin by chance alone.
+    harder than others then cancels out. Otherwise the margin is that of independent
+    images. One in twenty comparisons lies outside its margin by chance alone.
 
     Args:
         first: `LogitCache`. Of the first evaluation.
@@ -171,7 +171,7 @@ def _scores(
                 ensemble_logits([logits[name] for name in parts], average=average)
             ]
         ]
-        own = _Scores(_names(ids), labels, np.stack(right))
+        own = _Scores(np.array(image_names(ids)), labels, np.stack(right))
         if scores is None:
             scores = own
         else:
@@ -216,12 +216,6 @@ def _agreements(
 def _common(first: _Scores, second: _Scores) -> tuple[np.ndarray, np.ndarray]:
     """The places of the images that both have, in the one and in the other."""
     return np.intersect1d(first.images, second.images, return_indices=True)[1:]
-
-
-def _names(ids: np.ndarray) -> np.ndarray:
-    """Names of images that do not depend on the format of their files."""
-    names = [str(PurePosixPath(str(name)).with_suffix("")) for name in ids]
-    return np.array(names if len(set(names)) == len(names) else ids).astype(str)
 
 
 def _standard_error(values: np.ndarray) -> float:

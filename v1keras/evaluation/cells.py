@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from v1keras.corruptions import SEVERITIES
+
 
 class Cell(NamedTuple):
     """One condition under which images are shown: a corruption at a severity.
@@ -22,7 +24,6 @@ class Cell(NamedTuple):
 
 
 CLEAN = Cell("clean", 0)
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupted_cells(

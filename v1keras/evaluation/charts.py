@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from v1keras.evaluation.cells import CLEAN, Cell, cell_weights
 from v1keras.evaluation.palette import Palette, light_palette, page_palette, to_css
 from v1keras.evaluation.robustness import EXTRA, MEAN, RobustnessTable
+from v1keras.evaluation.tables import signed_percent
 from v1keras.files import atomic_write
 
 # A chart's unit is a CSS pixel: fonts keep their size on a phone's width.
@@ -345,8 +346,7 @@ def _label_ends(
 
 def _signed(gain: float) -> str:
     """A gain in %, with a minus sign as wide as the plus sign."""
-    percent = round(100 * gain)
-    return f"{percent:+d} %".replace("-", "\N{MINUS SIGN}") if percent else "0 %"
+    return f"{signed_percent(gain)} %".replace("-", "\N{MINUS SIGN}")
 
 
 def _tick(value: float, baseline: str | None) -> str:

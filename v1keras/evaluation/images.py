@@ -1,7 +1,9 @@
 """Where the images of each cell come from: corrupted here, or stored corrupted."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -97,6 +99,30 @@ class CleanImages:
     def __len__(self) -> int:
         return len(self.index)
 
+    def only(self, ids: Sequence[str], labels: np.ndarray) -> "CleanImages | None":
+        """The images of these names alone.
+
+        Args:
+            ids: sequence of str. Names of images, whatever the format of their files.
+            labels: int array. The class of each.
+
+        Returns:
+            `CleanImages`, or None if one of them is not here or of another class.
+        """
+        places = {name: place for place, name in enumerate(image_names(self.ids))}
+        chosen = [places.get(name) for name in image_names(ids)]
+        if None in chosen or np.any(self.labels[chosen] != labels):
+            return None
+        these = copy.copy(self)
+        these.index = np.sort(chosen)
+        these.sample_id = self.ids[these.index[0]]
+        these.settings = {
+            **self.settings,
+            "images": len(chosen),
+            "subset_seed": "that of the corrupted images",
+        }
+        return these
+
     def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
         """Gives the clean images."""
         for start in range(0, len(self.index), batch_size):
@@ -168,7 +194,8 @@ class StoredImages:
         stored: a `v1keras.data.CorruptedSet`, or anything with its `cells` and
             `read(corruption, severity)`.
         max_images: int or None. How many images of each cell to keep, drawn at random
-            and the same in all cells. Defaults to all.
+            and the same in all cells, the clean one among them where the names and
+            classes of images tell which these are. Defaults to all.
         seed: int. Of that draw. Defaults to `0`.
 
     Raises:
@@ -187,10 +214,14 @@ class StoredImages:
         first = stored.read(*self.cells[1])
         _check_counts(first.labels, clean.labels)
         self._index = _subset(len(first.labels), max_images, seed)
-        self._clean, self._stored = clean, stored
-        self.sample_id = str(first.ids[self._index[0]])
-        # A set of many gigabytes is told apart by the start of one cell.
+        self._names = dict(zip(image_names(clean.ids), clean.ids, strict=True))
         names = np.array([str(name) for name in first.ids])
+        if max_images is not None:
+            chosen = first.labels[self._index]
+            clean = clean.only(names[self._index], chosen) or clean
+        self._clean, self._stored = clean, stored
+        self.sample_id = self._clean_ids(names)[self._index[0]]
+        # A set of many gigabytes is told apart by the start of one cell.
         self.settings = {
             "clean": clean.settings,
             "corrupted": {
@@ -206,10 +237,21 @@ class StoredImages:
             yield from self._clean.batches(CLEAN, batch_size)
             return
         split = self._stored.read(*cell)
-        ids = np.array([str(name) for name in split.ids])
+        ids = self._clean_ids(split.ids)
         for start in range(0, len(self._index), batch_size):
             chosen = self._index[start : start + batch_size]
             yield Batch(split.images[chosen], split.labels[chosen], ids[chosen])
+
+    def _clean_ids(self, ids: Sequence[str]) -> np.ndarray:
+        """What the clean images are called that have these names, else the names."""
+        pairs = zip(image_names(ids), ids, strict=True)
+        return np.array([self._names.get(name, str(own)) for name, own in pairs])
+
+
+def image_names(ids: Sequence[str]) -> list[str]:
+    """Names of images that do not depend on the format of their files."""
+    names = [str(PurePosixPath(str(name)).with_suffix("")) for name in ids]
+    return names if len(set(names)) == len(names) else list(map(str, ids))
 
 
 def _check_counts(corrupted: np.ndarray, clean: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from v1keras.evaluation.cells import CLEAN, Cell, mean_over_corruptions
+from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells, mean_over_corruptions
 
 # Errors of AlexNet on clean ImageNet images and on ImageNet-C at 224 x 224 pixels,
 # mean over severities: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness
@@ -325,10 +325,8 @@ def _alexnet_cells(
             "mean_corruption_error or a gain over a baseline elsewhere. "
             f"Received: benchmark={benchmark!r}, image_size={image_size}"
         )
-    wanted = {
-        Cell(name, severity) for name in ALEXNET_ERRORS for severity in range(1, 6)
-    }
-    missing = sorted(str(cell) for cell in wanted - set(accuracies))
+    wanted = corrupted_cells(tuple(ALEXNET_ERRORS))
+    missing = [str(cell) for cell in wanted if cell not in accuracies]
     if missing:
         raise ValueError(
             "A corruption error relative to AlexNet needs all 15 corruptions at all 5 "

@@ -19,6 +19,7 @@ from v1keras.evaluation.charts import (
 )
 from v1keras.evaluation.palette import DIVERGING
 from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
+from v1keras.evaluation.tables import signed_percent
 
 # Pictures above this many pixels a side are embedded as JPEG: as PNG, samples of
 # noise at 224 pixels would weigh megabytes.
@@ -74,10 +75,10 @@ def headline(table: RobustnessTable) -> str:
         result = table.groups[model, MEAN]
         sentences.append(
             f"<strong>{html.escape(model)}</strong> reaches "
-            f"{100 * result.accuracy.value:.1f} % under corruption where "
-            f"{html.escape(table.baseline)} reaches {100 * base:.1f} %: a relative gain "
-            f"of <strong>{_signed(result.gain.value)} %</strong> (95 % interval "
-            f"{_signed(result.gain.low)} to {_signed(result.gain.high)} %)."
+            f"{100 * result.accuracy.value:.1f}&nbsp;% under corruption where "
+            f"{html.escape(table.baseline)} reaches {100 * base:.1f}&nbsp;%: a relative "
+            f"gain of <strong>{_signed(result.gain.value)}&nbsp;%</strong> (95&nbsp;% "
+            f"interval {_signed(result.gain.low)} to {_signed(result.gain.high)}&nbsp;%)."
         )
     return "".join(f'<p class="lead">{sentence}</p>' for sentence in sentences)
 
@@ -87,7 +88,8 @@ def summary(table: RobustnessTable) -> Section:
     groups = table.summary_groups
     head = "".join(f"<th>{html.escape(group)}</th>" for group in groups)
     if MEAN in groups:
-        head += '<th title="Raw mean corruption error, in %">raw mCE</th>'
+        title = "Mean corruption error in %, not divided by that of another model"
+        head += f'<th title="{title}">mean error</th>'
     head += '<th title="Expected calibration error under corruption">ECE</th>'
     head += '<th title="Negative log-likelihood under corruption">NLL</th>'
     head += '<th title="Brier score under corruption">Brier</th>'
@@ -341,8 +343,7 @@ def _gain(gain: Estimate) -> str:
 
 def _signed(gain: float) -> str:
     """A gain in %, with a minus sign as wide as the plus sign."""
-    rounded = round(100 * gain) if np.isfinite(gain) else gain
-    return f"{rounded:+.0f}".replace("-", "\N{MINUS SIGN}") if rounded else "0"
+    return signed_percent(gain).replace("-", "\N{MINUS SIGN}")
 
 
 def _range(estimate: Estimate) -> str:
@@ -468,7 +469,8 @@ def _matrix(models: tuple[str, ...], values: np.ndarray) -> str:
             elif not np.isfinite(values[i, j]):
                 cells.append("<td>–</td>")
             else:
-                tint = round(60 * float(np.clip(values[i, j], 0, 1)))
+                # Text stays readable on the strongest tint, in both themes.
+                tint = round(45 * float(np.clip(values[i, j], 0, 1)))
                 cells.append(
                     '<td style="background:color-mix(in srgb, var(--accent) '
                     f'{tint}%, transparent)">{100 * values[i, j]:.0f}</td>'

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from v1keras.evaluation.cells import CLEAN
 from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
 from v1keras.files import atomic_write
@@ -234,7 +236,14 @@ def format_table(table: RobustnessTable) -> str:
 
 def format_gain(gain: Estimate) -> str:
     """A relative gain with its interval, in %."""
-    return f"{100 * gain.value:+.0f} % [{100 * gain.low:+.0f}, {100 * gain.high:+.0f}]"
+    value, low, high = map(signed_percent, gain)
+    return f"{value} % [{low}, {high}]"
+
+
+def signed_percent(gain: float) -> str:
+    """A gain in whole per cent with its sign, which zero has none of."""
+    percent = round(100 * gain) if np.isfinite(gain) else gain
+    return f"{percent:+.0f}" if percent else "0"
 
 
 def _align(lines: Iterable[Sequence[str]]) -> list[str]:
