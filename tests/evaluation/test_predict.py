@@ -164,6 +164,17 @@ def test_other_images_in_a_cell_are_refused(tmp_path):
     assert cache.models(CLEAN) == {"a"}
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])
+def test_a_damaged_cell_is_named(tmp_path, make_model, content):
+    models = {"m": make_model(0)}
+    file = predict(tmp_path / "logits", models, CELLS[:1]).file(CLEAN)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"clean-0\.npz is damaged: delete it"):
+        predict(tmp_path / "logits", models, CELLS[:1])
+    file.unlink()
+    predict(tmp_path / "logits", models, CELLS[:1]).read(CLEAN)
+
+
 def test_half_precision_is_close(tmp_path, make_model):
     models = {"m": make_model(0)}
     full = predict(tmp_path / "full", models, CELLS[:1]).read(CLEAN).logits["m"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,7 @@ class LogitCache:
         if cell not in self._known:
             self._known[cell] = set()
             if self.file(cell).is_file():
-                with np.load(self.file(cell)) as data:
+                with _load(self.file(cell)) as data:
                     self._known[cell] = {
                         key.removeprefix(_PREFIX)
                         for key in data.files
@@ -140,6 +141,7 @@ class LogitCache:
 
         Raises:
             FileNotFoundError: if the cell lacks one of the models.
+            ValueError: if the file is damaged.
         """
         names = self.models(cell) if models is None else list(models)
         missing = sorted(set(names) - self.models(cell))
@@ -148,7 +150,7 @@ class LogitCache:
                 f"{self.path} holds no logits of {', '.join(missing) or 'any model'} "
                 f"for {cell}."
             )
-        with np.load(self.file(cell)) as data:
+        with _load(self.file(cell)) as data:
             logits = {name: data[_PREFIX + name] for name in names}
             return CellLogits(data["labels"], data["ids"], logits)
 
@@ -197,8 +199,17 @@ class LogitCache:
         """The picture that was stored with a cell."""
         if not self.file(cell).is_file():
             return None
-        with np.load(self.file(cell)) as data:
+        with _load(self.file(cell)) as data:
             return data[_SAMPLE] if _SAMPLE in data.files else None
+
+
+def _load(file: Path) -> np.lib.npyio.NpzFile:
+    try:
+        return np.load(file)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{file} is damaged: delete it, and its cell is computed again."
+        ) from error
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
