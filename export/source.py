@@ -19,6 +19,16 @@ FOLD_SETTINGS = {
 }
 """Arguments of `load_dataset` that make the validation fold, and what runs call them."""
 
+_NEEDED = (
+    "kind",
+    "name",
+    "variant",
+    "data",
+    "class_names",
+    "display_names",
+    "image_size",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -54,10 +64,17 @@ def open_source(
 
     Raises:
         FileNotFoundError: if a folder is not a run.
-        ValueError: if the runs do not have the same classes and image size, one is
-            still being trained, or its model is not what its configuration says.
+        ValueError: if the runs do not have the same classes and image size, the
+            configuration of one is incomplete, one is still being trained, or its model
+            is not what its configuration says.
     """
     runs = [Run.open(path) for path in paths]
+    for run in runs:
+        if missing := [key for key in _NEEDED if key not in run.config]:
+            raise ValueError(
+                f"the config.json of {run.path} must hold {', '.join(_NEEDED)}. "
+                f"Missing: {', '.join(missing)}"
+            )
     check_same_classes(runs)
     for run in runs:
         if not run.is_finished:

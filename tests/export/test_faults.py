@@ -172,14 +172,16 @@ def test_two_exports_at_once_make_two_versions(runs, tmp_path):
             {"class_names": ["a", "b"], "display_names": ["a", "b"]},
             r"have 2 outputs.*output_shape=\(None, 12\)",
         ),
+        ({"data": None, "kind": None}, "must hold .* Missing: kind, data"),
     ],
-    ids=("input size", "number of labels"),
+    ids=("input size", "number of labels", "incomplete"),
 )
 def test_a_run_that_is_not_what_it_says(runs, tmp_path, changes, message):
     folder = tmp_path / "run"
     shutil.copytree(runs / "base", folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
+    config = {k: v for k, v in (config | changes).items() if v is not None}
+    (folder / "config.json").write_text(json.dumps(config))
     settings = ExportConfig(
         run=(str(folder),), out=str(tmp_path / "out"), min_accuracy=0.5
     )

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from export.replay import answer_saved_model
-from export.samples import encode_png
+from export.samples import INPUT_NAMES, encode_png
 from export.tfx_trainer import run_fn
 from v1keras.data import draw_shapes
 from v1keras.training import Run
@@ -79,7 +79,7 @@ def test_examples_in_saved_model_out(fn_args):
     images, _ = draw_shapes(5, image_size=SIZE, seed=9)
     expected = run.load_model().predict(images.astype(np.float32), verbose=0)
     answers = answer_saved_model(fn_args.serving_model_dir, images)
-    for signature in ("serving_default", "serve_bytes", "serve_examples"):
+    for signature in INPUT_NAMES:
         np.testing.assert_allclose(
             answers[f"{signature}/logits"], expected, rtol=1e-4, atol=1e-4
         )
