@@ -69,6 +69,16 @@ def test_the_same_images_are_compared_one_by_one(tmp_path):
     )
 
 
+def test_a_few_common_images_do_not_stand_for_all(tmp_path):
+    first = cache_of(tmp_path / "a", 0.5, 0)
+    cache = LogitCache(tmp_path / "c", {}, {"m": ""})
+    ids = [f"{i}.png" for i in range(IMAGES - 40, 2 * IMAGES - 40)]
+    for cell in first.cells():
+        labels, _, logits = first.read(cell)
+        cache.add(cell, labels, ids, logits)
+    assert {row.images for row in compare(first, cache)} == {0}
+
+
 def cache_of_four(folder, order, labels=(0, 0, 1, 1)):
     """Files of the same names in two class folders; the second one is not known."""
     cache = LogitCache(folder, {}, {"m": ""})

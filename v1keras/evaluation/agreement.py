@@ -51,10 +51,11 @@ def compare(
 ) -> list[Agreement]:
     """Sets two evaluations side by side, such as of a stored set and of an online one.
 
-    Where both showed some of the same images (of equal name, and without exception of
-    equal class), these alone are compared, image by image: what makes some images
-    harder than others then cancels out. Otherwise the margin is that of independent
-    images. One in twenty comparisons lies outside its margin by chance alone.
+    Where both showed at least half of the images of the smaller one (of equal name,
+    and without exception of equal class), these alone are compared, image by image:
+    what makes some images harder than others then cancels out. Otherwise the margin is
+    that of independent images. One in twenty comparisons lies outside its margin by
+    chance alone.
 
     Args:
         first: `LogitCache`. Of the first evaluation.
@@ -64,8 +65,8 @@ def compare(
             no ensembles.
         average: str. What they average, `"logits"` or `"probabilities"`. Defaults to
             `"logits"`.
-        paired: bool. Whether to compare images that both have one by one. Defaults to
-            `True`.
+        paired: bool. Whether to compare images that both have one by one, if there are
+            enough. Defaults to `True`.
 
     Returns:
         List of `Agreement`, one per model and corruption that both have.
@@ -195,7 +196,11 @@ def _agreements(
     # Positions serve as names where there are no files; of another order, they name
     # other images.
     same = np.array_equal(first.labels[here], second.labels[there])
-    paired = paired and same and len(here) > 1
+    # A few common images would tell less than all of both do.
+    enough = len(here) > 1 and 2 * len(here) >= min(
+        len(first.images), len(second.images)
+    )
+    paired = paired and same and enough
     for i, model in enumerate(models):
         a, b = first.right[i], second.right[i]
         if paired:
