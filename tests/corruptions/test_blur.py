@@ -7,6 +7,7 @@ from scipy import ndimage
 from v1keras.corruptions import PARAMETERS, corrupt
 from v1keras.corruptions.apply import image_generator
 from v1keras.corruptions.blur import (
+    _disk,
     clipped_zoom,
     motion_filter,
     motion_kernel,
@@ -46,6 +47,16 @@ def test_motion_kernel_follows_the_formula(angle):
             expected[centre + int(row), centre + int(column)] += weight / sum(weights)
     np.testing.assert_allclose(kernel, expected, atol=1e-6)
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["tiny", "imagenet"])
+def test_disks_hold_no_denormal_numbers(scale):
+    for parameters in PARAMETERS[scale]["defocus_blur"]:
+        disk = _disk(*parameters)
+        assert disk.sum() == pytest.approx(1, abs=1e-6)
+        assert disk[disk > 0].min() > 1e-12
+        # Nothing but the disk: no margin of zeros.
+        assert disk[0].any() and disk[:, 0].any()
 
 
 def test_motion_blur_stays_within_45_degrees():
