@@ -53,7 +53,6 @@ def test_motion_kernel_follows_the_formula(angle):
 def test_disks_hold_no_denormal_numbers(scale):
     for parameters in PARAMETERS[scale]["defocus_blur"]:
         disk = _disk(*parameters)
-        assert disk.sum() == pytest.approx(1, abs=1e-6)
         assert disk[disk > 0].min() > 1e-12
         # Nothing but the disk: no margin of zeros.
         assert disk[0].any() and disk[:, 0].any()
