@@ -5,7 +5,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export import quantize
 from export.convert import QUANTIZATIONS, convert_to_litert
-from v1keras.layers import VOneBlock
+from v1keras.layers import VOneBlock, set_noise
+from v1keras.models import build_classifier
 
 needs_quantizer = pytest.mark.skipif(
     not quantize.is_available(), reason="needs ai-edge-quantizer"
@@ -58,6 +59,21 @@ def test_quantized_models_are_smaller():
     assert sizes["float16"] < 0.6 * sizes["none"]
     assert sizes["dynamic"] < 0.4 * sizes["none"]
     assert sizes["int8"] < 0.4 * sizes["none"]
+
+
+@needs_quantizer
+@pytest.mark.slow
+def test_an_int8_student_has_at_most_three_tenths_of_the_size():
+    model = build_classifier(
+        "resnet18", "no_noise", num_classes=50, input_shape=(64, 64, 3), width=32
+    )
+    set_noise(model, "off")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3))
+    whole, small = (
+        convert_to_litert(model, quantize=name, calibration_images=images)
+        for name in ("none", "int8")
+    )
+    assert len(small) <= 0.3 * len(whole)
 
 
 def test_unknown_operations_are_a_value_error():
