@@ -38,19 +38,19 @@ a stochastic model are judged by `compare_noisy`, and their accuracy varies."""
 
 
 def tolerance_of(
-    source: str, *, quantize: str = "none", noise: str = "off"
+    source: str, *, quantize: str = "none", is_stochastic: bool = False
 ) -> Tolerance:
     """The tolerance for a source of answers.
 
     Args:
         source: str. A signature of the SavedModel, or `"litert"`.
         quantize: str. How the LiteRT file is quantised. Defaults to `"none"`.
-        noise: str. The noise of the served model. Defaults to `"off"`.
+        is_stochastic: bool. Whether answers to one image differ. Defaults to `False`.
 
     Returns:
         A `Tolerance` of `TOLERANCES`.
     """
-    if noise == "stochastic":
+    if is_stochastic:
         return TOLERANCES["stochastic"]
     if source != "litert":
         return TOLERANCES["savedmodel"]

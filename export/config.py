@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 from export.agreement import Agreement
+from export.convert import QUANTIZATIONS
 from v1keras.command_line import option
 from v1keras.corruptions import SEVERITIES, canonical_name
 
 FORMATS = ("savedmodel", "tflite")
 NOISE_MODES = ("off", "fixed", "stochastic")
-QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
 
 @dataclasses.dataclass(frozen=True)

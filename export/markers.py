@@ -6,6 +6,7 @@ the markers stay: `<out>/.rejected/<Unix seconds>/` holds `INFRA_NOT_BLESSED`, o
 Each marker is a JSON object with the reasons and the figures behind them.
 """
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -73,10 +74,14 @@ def write_rejection(
     number = int(time.time())
     while True:
         path = Path(out) / REJECTED_FOLDER / str(number)
-        if path.exists():
+        try:
+            with atomic_write(path) as temporary:
+                for name, content in markers.items():
+                    write_json(temporary / name, content)
+        except OSError as error:
+            # Renaming a folder never replaces one that holds files.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
             number += 1
-            continue
-        with atomic_write(path) as temporary:
-            for name, content in markers.items():
-                write_json(temporary / name, content)
-        return path
+        else:
+            return path

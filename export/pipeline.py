@@ -15,6 +15,7 @@ from export.config import ExportConfig, ExportResult
 from export.convert import LITERT_FILE, convert_to_litert
 from export.metadata import attach_metadata, write_metadata
 from export.models_config import refresh
+from export.noise import is_stochastic
 from export.quantize import require_quantizer
 from export.robustness import read_robustness
 from export.samples import INPUT_NAMES
@@ -172,7 +173,7 @@ def _validate(
             source.model,
             stacked,
             batch_size=config.batch_size,
-            is_noisy=config.noise == "stochastic",
+            is_noisy=is_stochastic(source.model),
         )
         answers = replay(folder, stacked, batch_size=config.batch_size)
         agreements = judge(
@@ -236,7 +237,9 @@ def _evaluate(
         config.max_loss,
         {
             name: tolerance_of(
-                name, quantize=config.quantize, noise=config.noise
+                name,
+                quantize=config.quantize,
+                is_stochastic=is_stochastic(source.model),
             ).accuracy
             for name in exported
         },

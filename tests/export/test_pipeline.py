@@ -160,6 +160,14 @@ def test_stochastic_noise_differs_from_image_to_image(runs, tmp_path, test_image
 
 
 @pytest.mark.slow
+def test_stochastic_noise_of_a_model_without_noise_is_none(runs, tmp_path):
+    result = export(
+        runs / "no_noise", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
+    )
+    assert max(agreement.logits for agreement in result.agreements) < 1e-4
+
+
+@pytest.mark.slow
 def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     config = ExportConfig(
         run=(str(runs / "standard"), str(runs / "base")),
