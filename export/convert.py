@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from export.predictor import Predictor
 from export.quantize import exact_layers, quantize_int8
+from v1keras.quiet import quiet_tensorflow
 
 LITERT_FILE = "model.tflite"
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
@@ -61,7 +62,8 @@ def convert_to_litert(
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        flatbuffer = converter.convert()
+        with quiet_tensorflow():
+            flatbuffer = converter.convert()
     except Exception as error:
         # The converter raises several unrelated classes; all of them say first what
         # is missing and then list the graph.

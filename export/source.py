@@ -19,16 +19,6 @@ FOLD_SETTINGS = {
 }
 """Arguments of `load_dataset` that make the validation fold, and what runs call them."""
 
-_NEEDED = (
-    "kind",
-    "name",
-    "variant",
-    "data",
-    "class_names",
-    "display_names",
-    "image_size",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -69,12 +59,6 @@ def open_source(
             is not what its configuration says.
     """
     runs = [Run.open(path) for path in paths]
-    for run in runs:
-        if missing := [key for key in _NEEDED if key not in run.config]:
-            raise ValueError(
-                f"the config.json of {run.path} must hold {', '.join(_NEEDED)}. "
-                f"Missing: {', '.join(missing)}"
-            )
     check_same_classes(runs)
     for run in runs:
         if not run.is_finished:

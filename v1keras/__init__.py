@@ -3,10 +3,10 @@
 from v1keras.quiet import quiet_tensorflow
 
 with quiet_tensorflow():
-    from v1keras import layers, models, v1
+    from v1keras import corruptions, layers, models, v1
     from v1keras.layers import set_noise
     from v1keras.v1 import Variant
 
 __version__ = "0.1.0"
 
-__all__ = ["Variant", "layers", "models", "set_noise", "v1"]
+__all__ = ["Variant", "corruptions", "layers", "models", "set_noise", "v1"]

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 
 # What TensorFlow's libraries print about themselves while they are loaded, before any
-# logging level holds, and about GPUs that a machine does not have.
+# logging level holds, about GPUs that a machine does not have, and about defaults of
+# the converter to LiteRT.
 _CHATTER = re.compile(
     rb"^(WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ "
-    rb"(port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_diagnostics|gpu_device)\.cc"
+    rb"(port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_diagnostics|gpu_device"
+    rb"|tf_tfl_flatbuffer_helpers)\.cc"
     rb"|To enable the following instructions:)"
 )
 

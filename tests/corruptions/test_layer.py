@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from v1keras.corruptions import corrupt
-from v1keras.corruptions.layer import RandomCorruption
+from v1keras.corruptions import RandomCorruption, corrupt
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])

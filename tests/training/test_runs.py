@@ -42,6 +42,8 @@ def test_a_run_directory(tiny):
     assert config["result"]["validation_accuracy"] == best
     assert list((run.path / "logs").rglob("events.out.tfevents.*"))
     assert run.load_model().get_layer("vone_block").variant == run.variant
+    # Without an optimizer, which `import v1keras` alone does not know.
+    assert not keras.saving.load_model(run.path / "model.keras").compiled
 
 
 def test_a_finished_run_is_kept(tiny):
@@ -138,6 +140,9 @@ def test_opening_what_is_no_run(tmp_path):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{half")
     with pytest.raises(ValueError, match="not the configuration of a run"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "member", "settings": {}}')
+    with pytest.raises(ValueError, match="Missing: name, variant"):
         Run.open(tmp_path)
 
 

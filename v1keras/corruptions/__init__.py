@@ -1,6 +1,7 @@
 """The common image corruptions of ImageNet-C, fast and reproducible."""
 
 from v1keras.corruptions.apply import corrupt, default_scale
+from v1keras.corruptions.layer import RandomCorruption
 from v1keras.corruptions.registry import (
     BENCHMARK,
     CATEGORIES,
@@ -21,6 +22,7 @@ __all__ = [
     "SCALES",
     "SEVERITIES",
     "Corruption",
+    "RandomCorruption",
     "canonical_name",
     "corrupt",
     "default_scale",

@@ -1,7 +1,4 @@
-"""A Keras preprocessing layer that shows the corruptions.
-
-Not imported by `v1keras.corruptions`, so that the corruptions work without Keras.
-"""
+"""A Keras preprocessing layer that shows the corruptions."""
 
 import itertools
 from collections.abc import Sequence

@@ -107,7 +107,7 @@ class RunCheckpoint(keras.callbacks.Callback):
             progress.best_epoch = epoch + 1
             progress.best_accuracy = float(logs["val_accuracy"])
             with atomic_write(self.folder / MODEL_FILE) as temporary:
-                self.model.save(temporary)
+                _bare(self.model).save(temporary)
         self._write_history()
         self._write_checkpoint(epoch + 1, rate)
 
@@ -140,3 +140,12 @@ class RunCheckpoint(keras.callbacks.Callback):
             (temporary / _STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         for folder in older:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bare(model: keras.Model) -> keras.Model:
+    """What is used after training: a student without its distiller, no optimizer.
+
+    The file is half as large, and loads where only `v1keras` was imported.
+    """
+    model = getattr(model, "student", model)
+    return keras.Model(model.input, model.output, name=model.name)

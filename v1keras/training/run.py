@@ -18,6 +18,12 @@ HISTORY_FILE = "history.csv"
 CHECKPOINT_FOLDER = "checkpoint"
 LOG_FOLDER = "logs"
 
+# What every run notes, from its beginning.
+_KEYS = (
+    "kind", "name", "settings", "variant", "class_names", "display_names",
+    "image_size", "data",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -60,11 +66,16 @@ class Run:
             )
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
-            config["class_names"], config["settings"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            missing = [key for key in _KEYS if key not in config]
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
             raise ValueError(
                 f"{file} is not the configuration of a run ({error!r})"
             ) from error
+        if missing:
+            raise ValueError(
+                f"{file} is not the configuration of a run: it must hold "
+                f"{', '.join(_KEYS)}. Missing: {', '.join(missing)}"
+            )
         return cls(path, config)
 
     @property
