@@ -33,3 +33,15 @@ def test_layers_models_losses_and_metrics_are_registered():
         check=True,
     )
     assert json.loads(finished.stdout) == []
+
+
+def test_progress_in_a_file_holds_no_control_characters(tmp_path):
+    flags = ["--dataset=shapes:24:24", "--image_size=32", "--corruptions=contrast"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "v1keras.corruptions", *flags, f"--out={tmp_path}/c"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "120/120" in finished.stdout
+    assert not set(finished.stdout) & {"\b", "\r", "\x1b"}

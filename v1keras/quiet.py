@@ -1,4 +1,4 @@
-"""Keeping TensorFlow's start-up messages away from users."""
+"""Keeping messages that help nobody away from users, and out of their files."""
 
 import contextlib
 import os
@@ -46,3 +46,12 @@ def quiet_tensorflow() -> Iterator[None]:
             for line in captured:
                 if not _CHATTER.match(line):
                     os.write(descriptor, line)
+
+
+def verbosity() -> int:
+    """What Keras takes as `verbose`: 1 on a terminal, 2 in a file.
+
+    A bar that redraws itself is for terminals; left to itself, Keras fills files with
+    its control characters.
+    """
+    return 1 if sys.stdout.isatty() else 2

@@ -8,6 +8,7 @@ from v1keras import command_line
 from v1keras.corruptions.registry import BENCHMARK, EXTRA, SEVERITIES, canonical_name
 from v1keras.corruptions.severities import SCALES
 from v1keras.corruptions.writer import FORMATS, write_corrupted
+from v1keras.quiet import verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def main(config: CorruptionsConfig) -> None:
 
     def progress(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or keras.utils.Progbar(total, unit_name="image")
+        bar = bar or keras.utils.Progbar(total, verbose=verbosity(), unit_name="image")
         bar.update(done)
 
     folder = write_corrupted(

@@ -15,6 +15,7 @@ from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
 from v1keras.layers import noise_layers, set_noise
+from v1keras.quiet import verbosity
 
 _T = TypeVar("_T")
 
@@ -106,7 +107,9 @@ def predict_cells(
     for name, model in models.items():
         set_noise(model, "stochastic")
         predictors[name] = _Predictor(model, noise_samples)
-    bar = keras.utils.Progbar(len(cells), unit_name="cell") if progress else None
+    bar = None
+    if progress:
+        bar = keras.utils.Progbar(len(cells), verbose=verbosity(), unit_name="cell")
     for done, cell in enumerate(cells, start=1):
         missing = [name for name in models if name not in cache.models(cell)]
         if missing:

@@ -1,7 +1,6 @@
 """Training of members and distillation of students: what they share."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from v1keras.models import (
     build_classifier,
     build_ensemble,
 )
+from v1keras.quiet import verbosity
 from v1keras.training.checkpoint import RunCheckpoint
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.optimizer import make_optimizer, make_plateau
@@ -232,8 +232,7 @@ def _fit(
             checkpoint,
         ],
         shuffle=False,  # the pipeline shuffles
-        # A bar that redraws itself is for terminals; files get a line an epoch.
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=verbosity(),
     )
     progress = checkpoint.progress
     result = {

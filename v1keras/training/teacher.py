@@ -12,6 +12,7 @@ import tensorflow as tf
 from v1keras.data import ImageDataset, augmented_view, pipeline
 from v1keras.files import atomic_write, file_fingerprint, write_json
 from v1keras.layers import noise_layers, set_noise
+from v1keras.quiet import verbosity
 from v1keras.training.config import DistillConfig
 from v1keras.training.run import MODEL_FILE, Run
 
@@ -115,7 +116,7 @@ def _stored(
         set_noise(teacher, "stochastic", seed=int(seed >> 1))
         logits = 0.0
         for _ in range(draws):
-            logits += teacher.predict(batches, verbose="auto") / draws
+            logits += teacher.predict(batches, verbose=verbosity()) / draws
         with atomic_write(file) as temporary:
             np.save(temporary, logits.astype(_DTYPE))
     return np.load(file, mmap_mode="r")
