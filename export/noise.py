@@ -39,21 +39,6 @@ def served_noise(model: keras.Model) -> Iterator[None]:
             layer.source = None
 
 
-def is_stochastic(model: keras.Model) -> bool:
-    """Whether a model's answers to one image differ.
-
-    Args:
-        model: keras.Model.
-
-    Returns:
-        bool. A model without V1 noise of its own is not, whatever was set.
-    """
-    return any(
-        layer.noise == "stochastic" and layer.noise_gain > 0
-        for layer in noise_layers(model)
-    )
-
-
 class _FixedDraw:
     """Draws once, outside the traced graph, which then refers to the variable."""
 

@@ -15,7 +15,6 @@ from export.config import ExportConfig, ExportResult
 from export.convert import LITERT_FILE, convert_to_litert
 from export.metadata import attach_metadata, write_metadata
 from export.models_config import refresh
-from export.noise import is_stochastic
 from export.quantize import require_quantizer
 from export.robustness import read_robustness
 from export.samples import INPUT_NAMES
@@ -24,6 +23,7 @@ from export.source import Source, open_dataset, open_source, spread
 from export.validate import judge, keras_logits, replay
 from v1keras.data import ImageDataset
 from v1keras.files import write_json
+from v1keras.layers import is_stochastic
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 _WARMUP_IMAGES = 4

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from v1keras.layers import NeuronalNoise, noise_layers, set_noise
+from v1keras.layers import NeuronalNoise, is_stochastic, noise_layers, set_noise
 
 SCALE, LEVEL = 0.286, 0.071
 
@@ -60,9 +60,11 @@ def test_set_noise_reaches_compiled_and_nested_models():
     outer = keras.Model(outer_input, NeuronalNoise(name="second")(inner(outer_input)))
     images = np.ones((2, 4, 4, 2), "float32")
     assert len(noise_layers(outer)) == 2
+    assert is_stochastic(outer)
 
     assert not np.allclose(*(outer.predict(images, verbose=0) for _ in range(2)))
     set_noise(outer, "off")
+    assert not is_stochastic(outer)
     np.testing.assert_array_equal(outer.predict(images, verbose=0), images)
     set_noise(outer, "stochastic", seed=0)
     first = outer.predict(images, verbose=0)

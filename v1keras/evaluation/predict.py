@@ -14,7 +14,7 @@ import tensorflow as tf
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
-from v1keras.layers import noise_layers, set_noise
+from v1keras.layers import is_stochastic, set_noise
 from v1keras.quiet import verbosity
 
 _T = TypeVar("_T")
@@ -149,8 +149,7 @@ class _Predictor:
         self._model = model
         self._strategy = model.distribute_strategy
         self._replicas = self._strategy.num_replicas_in_sync
-        stochastic = any(layer.is_stochastic for layer in noise_layers(model))
-        self._draws = noise_samples if stochastic else 1
+        self._draws = noise_samples if is_stochastic(model) else 1
 
     @functools.cached_property
     def _call(self) -> Callable[[tf.Tensor], tf.Tensor]:

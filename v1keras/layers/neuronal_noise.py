@@ -197,6 +197,18 @@ def noise_layers(layer: keras.layers.Layer) -> list[NeuronalNoise]:
     ]
 
 
+def is_stochastic(model: keras.layers.Layer) -> bool:
+    """Whether two calls of a layer or model with the same input differ.
+
+    Args:
+        model: Keras model or layer.
+
+    Returns:
+        bool, by the V1 noise within it.
+    """
+    return any(layer.is_stochastic for layer in noise_layers(model))
+
+
 def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
     """Switches the neuronal noise of every V1 front-end in a model.
 

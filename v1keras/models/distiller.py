@@ -5,13 +5,9 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from v1keras.layers.neuronal_noise import noise_layers
+from v1keras.layers import is_stochastic
 from v1keras.models.features import with_features
-from v1keras.models.losses import (
-    FeatureLoss,
-    LabelLoss,
-    SoftTargetLoss,
-)
+from v1keras.models.losses import FeatureLoss, LabelLoss, SoftTargetLoss
 
 
 class Distiller(keras.Model):
@@ -122,8 +118,7 @@ class Distiller(keras.Model):
         self._answer = lambda images, training: answering(images, training=training)
         self._teach = None
         if teacher is not None:
-            stochastic = any(layer.is_stochastic for layer in noise_layers(teacher))
-            draws = teacher_draws if stochastic else 1
+            draws = teacher_draws if is_stochastic(teacher) else 1
             self._teach = lambda images: _mean_answer(teacher, images, draws)
         self.built = True
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from v1keras.data import ImageDataset, augmented_view, pipeline
 from v1keras.files import atomic_write, file_fingerprint, write_json
-from v1keras.layers import noise_layers, set_noise
+from v1keras.layers import is_stochastic, set_noise
 from v1keras.quiet import verbosity
 from v1keras.training.config import DistillConfig
 from v1keras.training.run import MODEL_FILE, Run
@@ -109,8 +109,7 @@ def _stored(
 ) -> np.ndarray:
     """The logits in a file, which is written first if there is none."""
     if not file.is_file():
-        stochastic = any(layer.is_stochastic for layer in noise_layers(teacher))
-        draws = config.teacher_draws if stochastic else 1
+        draws = config.teacher_draws if is_stochastic(teacher) else 1
         print(f"{title}{f', {draws} draws' if draws > 1 else ''}", flush=True)
         seed = np.random.SeedSequence([config.seed, stream]).generate_state(1)[0]
         set_noise(teacher, "stochastic", seed=int(seed >> 1))
