@@ -16,12 +16,14 @@ from v1keras.models.losses import (
     LabelLoss,
     SoftTargetLoss,
 )
+from v1keras.models.normalization import BatchNormalization
 from v1keras.models.resnet import ARCHITECTURES
 
 __all__ = [
     "ARCHITECTURES",
     "IMAGENET",
     "TINY_IMAGENET",
+    "BatchNormalization",
     "Distiller",
     "FeatureLoss",
     "LabelAccuracy",

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from v1keras.models.normalization import BatchNormalization
+
 # Blocks per stage, and whether they are bottleneck blocks (He et al. 2016).
 ARCHITECTURES = {
     "resnet18": ((2, 2, 2, 2), False),
@@ -50,7 +52,7 @@ def convolution(
 
 def normalization(x, *, name: str):
     """Batch normalisation with the constants of the published models."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
 def backend(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
