@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from v1keras.corruptions import RandomCorruption, corrupt
+from v1keras import RandomCorruption
+from v1keras.corruptions import corrupt
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])

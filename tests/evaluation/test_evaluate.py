@@ -31,6 +31,7 @@ def make_run(tmp_path, make_model):
             "class_names": classes,
             "display_names": classes,
             "image_size": 64,
+            "data": {"name": DATASET},
             "result": {"best_epoch": 1, "validation_accuracy": 0.5},
         }
         (path / "config.json").write_text(json.dumps(config))

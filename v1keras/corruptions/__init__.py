@@ -1,7 +1,6 @@
 """The common image corruptions of ImageNet-C, fast and reproducible."""
 
 from v1keras.corruptions.apply import corrupt, default_scale
-from v1keras.corruptions.layer import RandomCorruption
 from v1keras.corruptions.registry import (
     BENCHMARK,
     CATEGORIES,
@@ -22,7 +21,6 @@ __all__ = [
     "SCALES",
     "SEVERITIES",
     "Corruption",
-    "RandomCorruption",
     "canonical_name",
     "corrupt",
     "default_scale",

@@ -1,4 +1,7 @@
-"""A Keras preprocessing layer that shows the corruptions."""
+"""A Keras preprocessing layer that shows the corruptions.
+
+Not imported by `v1keras.corruptions`, whose worker processes need no Keras.
+"""
 
 import itertools
 from collections.abc import Sequence
