@@ -37,6 +37,9 @@ class FrontEndConfig:
     threads: int = command_line.option(2, "Threads, and cores, of every process.")
     rounds: int = command_line.option(3, "How often each process is started.")
     repeats: int = command_line.option(5, "Timed calls in each process.")
+    only: str = command_line.option(
+        "", "Leave out the comparisons whose names do not hold this."
+    )
     scaling: str | None = command_line.option(
         None, "Instead: time ours over sizes and write this plot."
     )
@@ -118,6 +121,8 @@ def compare(config: FrontEndConfig) -> None:
     print("|---|---|---|---|")
     for label, yardstick, ours in COMPARISONS:
         if yardstick.worker == "reference" and config.reference is None:
+            continue
+        if config.only not in label:
             continue
         pairs = [
             (yardstick.run(config), ours.run(config)) for _ in range(config.rounds)
