@@ -21,7 +21,7 @@ _PIXEL = 1 / 72
 _FONT = 11
 # A panel of bars: its width, that of the names, of the bars, of a number beside a bar
 # and of a tick's label; and the height of a row.
-_PANEL, _NAMES, _BARS, _NUMBER, _TICK, _ROW = 360, 108, 244, 50, 44, 21
+_PANEL, _NAMES, _BARS, _NUMBER, _TICK, _ROW = 360, 124, 228, 50, 44, 21
 # Longer names would leave their margin; the summary table has them in full.
 _LONGEST_NAME = 17
 # A mean over fewer predictions than this says nothing about calibration.
