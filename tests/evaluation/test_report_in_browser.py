@@ -218,7 +218,7 @@ def report(make_table, tmp_path):
     table = make_table(
         models,
         students=["student"],
-        ensembles={"ensemble": members},
+        ensembles={"standard_ensemble": members},
         variants={"standard": "v", "sf_low": "v"},
     )
     rng = np.random.default_rng(0)

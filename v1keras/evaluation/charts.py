@@ -21,7 +21,7 @@ _PIXEL = 1 / 72
 _FONT = 11
 # A panel of bars: its width, that of the names, of the bars, of a number beside a bar
 # and of a tick's label; and the height of a row.
-_PANEL, _NAMES, _BARS, _NUMBER, _TICK, _ROW = 360, 124, 228, 50, 44, 21
+_PANEL, _NAMES, _BARS, _NUMBER, _TICK, _ROW = 360, 134, 218, 50, 44, 21
 # Longer names would leave their margin; the summary table has them in full.
 _LONGEST_NAME = 17
 # A mean over fewer predictions than this says nothing about calibration.
@@ -121,7 +121,7 @@ def severity_curves(table: RobustnessTable, group: str) -> str:
     top = 100 * np.nanmax(list(curves.values()))
     with matplotlib.rc_context(_STYLE):
         figure = _figure(360, 270)
-        axes = _axes(figure, 30, 106, 10, 34)
+        axes = _axes(figure, 30, 124, 10, 34)
         for model, curve in curves.items():
             strong = table.roles[model] != "member"
             axes.plot(
