@@ -100,3 +100,9 @@ def test_refused_settings(settings):
         AblationConfig(**{**settings, "validation_source": "test"})
     with pytest.raises(ValueError, match="seeds=0"):
         AblationConfig(**{**settings, "seeds": 0})
+
+
+def test_missing_recipes(settings, tmp_path):
+    config = AblationConfig(**{**settings, "recipes": str(tmp_path / "none.json")})
+    with pytest.raises(ValueError, match=r"must be a JSON file.*none\.json"):
+        config.read_recipes()

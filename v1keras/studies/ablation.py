@@ -69,7 +69,7 @@ class AblationConfig(DistillConfig):
         try:
             recipes = json.loads(Path(self.recipes).read_text(encoding="utf-8"))
             changes = {name: dict(flags) for name, flags in recipes.items()}
-        except (ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 "`recipes` must be a JSON file with an object of objects. Received: "
                 f"{self.recipes} ({error})"
