@@ -11,6 +11,10 @@ from v1keras.v1.distributions import COLOR_CHANNELS
 
 _HALF_PRECISIONS = ("bfloat16", "float16")
 
+# From this many filters on, a convolution of their own is cheaper than cutting their
+# responses out of those of all filters of a colour.
+_WIDE = 64
+
 
 @keras.saving.register_keras_serializable(package="v1keras")
 class GaborFilterBank(keras.layers.Layer):
@@ -116,31 +120,49 @@ class GaborFilterBank(keras.layers.Layer):
                 )
 
     def call(self, images):
-        responses = ops.concatenate(self.responses_by_color(images), axis=-1)
+        whole = [
+            (color, 0, filters.size)
+            for color, filters in enumerate(self._filters_of_color)
+            if filters.size
+        ]
+        responses = ops.concatenate(self.responses_of(images, whole), axis=-1)
         if self._order is None:
             return responses
         return ops.take(responses, self._order, axis=-1)
 
-    def responses_by_color(self, images) -> list:
-        """Responses of the filters on red, then green, then blue.
+    def responses_of(self, images, parts: Sequence[tuple[int, int, int]]) -> list:
+        """Responses of some of the filters, each part apart.
 
-        Putting the channels in order costs a pass over the whole map; a layer that
-        does not need the order takes them from here. A colour that no filter looks
-        at is left out.
+        Putting all channels in order costs a pass over the whole map, and so does
+        cutting it; a layer that does not need that takes what it needs from here.
+
+        Args:
+            images: tensor (batch, height, width, 3).
+            parts: sequence of (colour, begin, end), where 0 is the first filter of a
+                colour, 1 the second, and so on.
+
+        Returns:
+            List of tensors (batch, height, width, end - begin).
         """
         half = self.kernel_size // 2
         # Half-precision units multiply pairs of channels, of which a colour has none.
         unfold = keras.backend.standardize_dtype(images.dtype) in _HALF_PRECISIONS
         if unfold and 1 < self.stride <= half:
-            return self._responses_by_unfolding(images, half)
-        padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
-        return [
-            _convolve(padded[..., color : color + 1], kernel, self.stride)
-            for color, kernel in self._kernels.items()
-        ]
+            maps, kernels, stride = *self._unfolded(images, half), 1
+        else:
+            padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
+            maps = {c: padded[..., c : c + 1] for c in self._kernels}
+            kernels, stride = self._kernels, self.stride
+        if min(end - begin for _, begin, end in parts) >= _WIDE:
+            return [
+                _convolve(maps[color], kernels[color][..., begin:end], stride)
+                for color, begin, end in parts
+            ]
+        responses = {c: _convolve(maps[c], kernels[c], stride) for c in kernels}
+        return [responses[color][..., begin:end] for color, begin, end in parts]
 
-    def _responses_by_unfolding(self, images, half: int) -> list:
-        """The same with the pixels of one stride as channels and no stride."""
+    def _unfolded(self, images, half: int) -> tuple[dict, dict]:
+        """Maps and kernels whose channels are the pixels of one stride."""
         stride = self.stride
         blocks = -(-self.kernel_size // stride)
         pads = []
@@ -150,16 +172,16 @@ class GaborFilterBank(keras.layers.Layer):
         padded = ops.pad(images, [[0, 0], *pads, [0, 0]])
         _, height, width, _ = ops.shape(padded)
         shape = (-1, height // stride, stride, width // stride, stride)
-        unfolded = [
-            ops.reshape(
+        maps = {
+            color: ops.reshape(
                 ops.transpose(ops.reshape(padded[..., color], shape), (0, 1, 3, 2, 4)),
                 (-1, height // stride, width // stride, stride**2),
             )
             for color in self._kernels
-        ]
+        }
         missing = blocks * stride - self.kernel_size
-        kernels = [
-            ops.reshape(
+        kernels = {
+            color: ops.reshape(
                 ops.transpose(
                     ops.reshape(
                         ops.pad(kernel, [[0, missing], [0, missing], [0, 0], [0, 0]]),
@@ -169,9 +191,9 @@ class GaborFilterBank(keras.layers.Layer):
                 ),
                 (blocks, blocks, stride**2, -1),
             )
-            for kernel in self._kernels.values()
-        ]
-        return [_convolve(*pair, 1) for pair in zip(unfolded, kernels, strict=True)]
+            for color, kernel in self._kernels.items()
+        }
+        return maps, kernels
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -71,7 +71,7 @@ class SharedVOneBlocks(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="gabor_filter_bank",
         )
-        self._slices = _slices(atoms)
+        self._phases = _phases(atoms)
         self.noises = [block.neuronal_noise for block in blocks]
         self._recipes = [_recipe(block, atoms) for block in blocks]
 
@@ -83,11 +83,12 @@ class SharedVOneBlocks(keras.layers.Layer):
             noise.build(shape)
 
     def call(self, images):
-        responses = self.bank.responses_by_color(images)
-        parts = [
-            tuple(responses[color][..., a:b] for a, b in phases)
-            for color, phases in self._slices
-        ]
+        responses = iter(
+            self.bank.responses_of(
+                images, [part for phases in self._phases for part in phases]
+            )
+        )
+        parts = [tuple(next(responses) for _ in phases) for phases in self._phases]
         outputs, known = [], {}
         for recipe, noise in zip(self._recipes, self.noises, strict=True):
             if recipe not in known:
@@ -192,21 +193,17 @@ def _join(parameters: Sequence[GaborParameters]) -> GaborParameters:
     return joined
 
 
-def _slices(atoms: Sequence[_Atom]) -> list[tuple[int, list[tuple[int, int]]]]:
-    """For each atom, where the bank gives it: response map, channels of each phase."""
-    colors = sorted({atom.color for atom in atoms})
-    ends = dict.fromkeys(colors, 0)
-    slices = []
+def _phases(atoms: Sequence[_Atom]) -> list[list[tuple[int, int, int]]]:
+    """For each atom and phase, where the bank has its filters: colour, begin, end."""
+    ends = dict.fromkeys((atom.color for atom in atoms), 0)
+    phases = []
     for atom in atoms:
-        phases = []
+        phases.append([])
         for _ in range(2 if atom.in_pairs else 1):
-            begin, ends[atom.color] = (
-                ends[atom.color],
-                ends[atom.color] + len(atom.cells),
-            )
-            phases.append((begin, ends[atom.color]))
-        slices.append((colors.index(atom.color), phases))
-    return slices
+            begin, end = ends[atom.color], ends[atom.color] + len(atom.cells)
+            phases[-1].append((atom.color, begin, end))
+            ends[atom.color] = end
+    return phases
 
 
 def _recipe(block: VOneBlock, atoms: Sequence[_Atom]) -> _Recipe:

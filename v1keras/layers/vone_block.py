@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import keras
 import numpy as np
@@ -158,12 +159,8 @@ class VOneBlock(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="gabor_filter_bank",
         )
-        # The bank gives, for each colour, its simple cells, then q0, then q1.
         q0, q1 = parameters.channel_q0, parameters.channel_q1
-        self._splits = [
-            tuple(np.cumsum([np.sum(of == color) for of in (q0[simple], q0[complex_])]))
-            for color in np.unique(np.concatenate([q0, pairs.channel_q0]))
-        ]
+        self._parts = _parts(q0[simple], q0[complex_], q1[complex_])
         # Where the pair of a complex cell looks at another colour, q1 has to be
         # put into the order of q0.
         q0_order = np.argsort(q0[complex_], kind="stable")
@@ -195,17 +192,12 @@ class VOneBlock(keras.layers.Layer):
         self.neuronal_noise.build(self.compute_output_shape(input_shape))
 
     def call(self, images):
-        simple, pairs = [], []
-        for responses, (first, second) in zip(
-            self.bank.responses_by_color(images), self._splits, strict=True
-        ):
-            simple.append(responses[..., :first])
-            pairs.append((responses[..., first:second], responses[..., second:]))
+        responses = iter(self.bank.responses_of(images, [*chain(*self._parts)]))
+        simple, even, odd = ([next(responses) for _ in part] for part in self._parts)
         if self._q1_order is not None:
-            q0, q1 = (
-                ops.concatenate(phase, axis=-1) for phase in zip(*pairs, strict=True)
-            )
-            pairs = [(q0, ops.take(q1, self._q1_order, axis=-1))]
+            even, odd = (ops.concatenate(phase, axis=-1) for phase in (even, odd))
+            even, odd = [even], [ops.take(odd, self._q1_order, axis=-1)]
+        pairs = list(zip(even, odd, strict=True))
         return self.neuronal_noise(respond(simple, pairs, self._order))
 
     def compute_output_shape(self, input_shape):
@@ -254,6 +246,22 @@ def respond(simple: list, pairs: list, order, *, energy_gain: float = 1.0):
         cells.append(amplitude if energy_gain == 1 else amplitude * energy_gain)
     cells = ops.concatenate(cells, axis=-1)
     return cells if order is None else ops.take(cells, np.asarray(order), axis=-1)
+
+
+def _parts(*kinds: np.ndarray) -> list[list[tuple[int, int, int]]]:
+    """Where a bank has the filters of each kind: (colour, begin, end) for each colour.
+
+    Args:
+        *kinds: int arrays, the colours of the filters of each kind, in the order in
+            which the bank was given them.
+    """
+    parts = [[] for _ in kinds]
+    for color in np.unique(np.concatenate(kinds)):
+        ends = np.cumsum([0, *(np.sum(kind == color) for kind in kinds)]).tolist()
+        for part, (begin, end) in zip(parts, pairwise(ends), strict=True):
+            if begin < end:
+                part.append((int(color), begin, end))
+    return parts
 
 
 def order_of(given: Sequence, wanted: Sequence) -> np.ndarray | None:
