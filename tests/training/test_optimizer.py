@@ -4,6 +4,7 @@ import pytest
 
 from v1keras.training import L2SGD, TrainConfig
 from v1keras.training.optimizer import make_optimizer
+from v1keras.training.strategy import get_strategy
 
 
 def test_decay_is_part_of_the_gradient():
@@ -16,6 +17,36 @@ def test_decay_is_part_of_the_gradient():
         velocity = 0.9 * velocity + (np.array(gradient) + 0.5 * expected)
         expected = expected - 0.1 * velocity
         np.testing.assert_allclose(weight, expected, rtol=1e-6)
+
+
+def test_nesterov_and_no_momentum():
+    for settings in ({"momentum": 0.9, "nesterov": True}, {}):
+        weight = keras.Variable([2.0, -1.0])
+        optimizer = L2SGD(0.1, l2=0.5, **settings)
+        expected, velocity = np.array([2.0, -1.0]), np.zeros(2)
+        momentum = settings.get("momentum", 0.0)
+        for gradient in ([1.0, 0.0], [0.5, 2.0]):
+            optimizer.apply([keras.ops.array(gradient)], [weight])
+            gradient = np.array(gradient) + 0.5 * expected
+            velocity = momentum * velocity + gradient
+            step = gradient + momentum * velocity if settings else gradient
+            expected = expected - 0.1 * step
+            np.testing.assert_allclose(weight, expected, rtol=1e-6)
+
+
+def test_two_replicas_update_as_one_does():
+    found = []
+    for name in ("none", "mirrored"):
+        keras.utils.set_random_seed(0)
+        with get_strategy(name).scope():
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+            model.compile(L2SGD(0.1, momentum=0.9, l2=0.1), "mse")
+        x = np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)
+        model.fit(x, x[:, :3] ** 2, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        found.append([np.asarray(each) for each in model.optimizer.variables[2:]])
+        found[-1] += [np.asarray(each) for each in model.weights]
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
 
 
 def test_round_trip():

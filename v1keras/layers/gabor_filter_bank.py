@@ -13,7 +13,7 @@ _HALF_PRECISIONS = ("bfloat16", "float16")
 
 # From this many filters on, a convolution of their own is cheaper than cutting their
 # responses out of those of all filters of a colour.
-_WIDE = 64
+_WIDE = 40
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
