@@ -20,6 +20,17 @@ _PARITY = 0x1BD11BDA
 # never -1 or 1, whose normal quantiles are infinite.
 _USED_BITS = 23
 
+# sqrt(2) erfinv(u) / u as a polynomial in t = -1 - log(1 - u^2) / 7.625, which is in
+# [-1, 1] for all these values: the least-squares Chebyshev expansion of degree 13.
+# Its relative error is below 5e-7. `tf.math.erfinv` takes two polynomials, one of them
+# with a square root, and half as much time again.
+_HALF_RANGE = 7.625
+_QUANTILE = (
+    3.6692919, 1.9437424, -0.43906039, 0.16202373, -0.035132357, -0.03547701,
+    0.054869927, -0.050639625, 0.060047959, -0.030546753, -0.042973743, 0.04353298,
+    0.0070351003, -0.011871259,
+)  # fmt: skip
+
 
 def pays() -> bool:
     """Whether this is the faster way: on a CPU. GPUs draw fast by themselves."""
@@ -58,7 +69,17 @@ def standard_normal(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     bits = tf.bitwise.right_shift(words, np.uint32(32 - _USED_BITS))
     steps = tf.cast(tf.cast(bits, tf.int32), tf.float32) + 0.5
     uniform = steps * 2.0 ** (1 - _USED_BITS) - 1.0
-    return tf.reshape(tf.math.erfinv(uniform) * np.sqrt(2.0).astype("float32"), shape)
+    return tf.reshape(_normal_quantile(uniform), shape)
+
+
+def _normal_quantile(uniform: tf.Tensor) -> tf.Tensor:
+    """The standard normal numbers of numbers that are uniform on (-1, 1)."""
+    log = tf.math.log((1.0 - uniform) * (1.0 + uniform))
+    place = log * (-1.0 / _HALF_RANGE) - 1.0
+    ratio = tf.zeros_like(place)
+    for coefficient in reversed(_QUANTILE):
+        ratio = ratio * place + coefficient
+    return ratio * uniform
 
 
 def threefry(

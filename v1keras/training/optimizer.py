@@ -1,6 +1,7 @@
 """The paper's optimiser and its learning-rate schedules."""
 
 import keras
+import tensorflow as tf
 
 from v1keras.training.config import TrainConfig
 
@@ -43,8 +44,6 @@ class L2SGD(keras.optimizers.SGD):
         # Keras' own update makes new tensors for weights and momentum, and TensorFlow
         # computes their products with constants as soon as a step begins and holds
         # them until the gradient comes: several times the weights in memory.
-        import tensorflow as tf
-
         momentum = self.momentums[self._get_variable_index(variable)]
         with tf.control_dependencies([gradient]):
             decay = self.l2 * tf.convert_to_tensor(variable)
