@@ -12,8 +12,9 @@ from v1keras.v1 import V1_VARIANTS
 
 
 def _limit_threads(threads: int) -> None:
+    # PyTorch runs one operation at a time, on all threads; so does this.
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _images(batch_size: int, image_size: int) -> tf.Tensor:
