@@ -31,29 +31,31 @@ class L2SGD(keras.optimizers.SGD):
         self.l2 = l2
 
     def update_step(self, gradient, variable, learning_rate):
-        in_place = keras.backend.backend() == "tensorflow" and self.momentum != 0
-        update = self._update_in_place if in_place else self._update
-        update(gradient, variable, learning_rate)
-
-    def _update(self, gradient, variable, learning_rate):
-        decay = keras.ops.cast(self.l2, gradient.dtype)
-        weights = keras.ops.cast(variable, gradient.dtype)
-        super().update_step(gradient + decay * weights, variable, learning_rate)
+        tensorflow = keras.backend.backend() == "tensorflow"
+        if tensorflow and self.momentum and not self.nesterov:
+            self._update_in_place(gradient, variable, learning_rate)
+        else:
+            decay = keras.ops.cast(self.l2, gradient.dtype)
+            weights = keras.ops.cast(variable, gradient.dtype)
+            super().update_step(gradient + decay * weights, variable, learning_rate)
 
     def _update_in_place(self, gradient, variable, learning_rate):
         # Keras' own update makes new tensors for weights and momentum, and TensorFlow
         # computes their products with constants as soon as a step begins and holds
         # them until the gradient comes: several times the weights in memory.
-        momentum = self.momentums[self._get_variable_index(variable)]
-        with tf.control_dependencies([gradient]):
-            decay = self.l2 * tf.convert_to_tensor(variable)
+        velocity = self.momentums[self._get_variable_index(variable)]
+        rate = tf.cast(learning_rate, variable.dtype)
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=velocity.handle,
+            alpha=rate * (self.l2 / self.momentum),
+            delta=tf.convert_to_tensor(variable),
+        )
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
-            accum=momentum.handle,
-            lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype) + decay,
+            accum=velocity.handle,
+            lr=rate,
+            grad=tf.cast(gradient, variable.dtype),
             momentum=self.momentum,
-            use_nesterov=self.nesterov,
         )
 
     def get_config(self):
