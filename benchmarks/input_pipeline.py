@@ -1,24 +1,33 @@
 """Shows how much of a training step is spent waiting for images.
 
-    python benchmarks/input_pipeline.py --dataset=path/to/tiny-imagenet-200
+    python3 -m venv xprof-env && xprof-env/bin/pip install xprof
+    python benchmarks/input_pipeline.py --dataset=path/to/tiny-imagenet-200 \
+        --xprof=xprof-env/bin/python
 
 Times the input pipeline alone, training on one batch that is always there, and
 training on the pipeline. While it trains, the time that each step waits for its batch
-is taken from the iterator itself.
+is taken from the iterator itself and, with `--xprof`, from TensorFlow's profiler.
 """
 
 import dataclasses
+import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from v1keras import command_line
 from v1keras.data import load_dataset, pipeline
 from v1keras.models import build_classifier
 from v1keras.training.optimizer import L2SGD
+
+_STEP_SPLIT = Path(__file__).parent / "workers" / "step_split.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +40,9 @@ class InputConfig:
     stride: int = command_line.option(2, "Stride of the front-end, in pixels.")
     batch_size: int = command_line.option(128, "Images in a batch.")
     steps: int = command_line.option(20, "Timed steps.")
+    xprof: str | None = command_line.option(
+        None, "Python that has xprof, for the profiler's step-time split."
+    )
 
 
 def main(config: InputConfig) -> None:
@@ -66,6 +78,10 @@ def main(config: InputConfig) -> None:
     print(f"training on one batch: {images / constant:.0f} images/s")
     print(f"training on the pipeline: {images / real:.0f} images/s")
     print(f"waiting for a batch: {100 * waiting / real:.1f} % of the time")
+    if config.xprof:
+        split = _profile(config, iter(batches), model)
+        parts = ", ".join(f"{name} {ms:.1f} ms" for name, ms in split.items())
+        print(f"step-time split by the profiler: {parts}")
 
 
 def _time(config: InputConfig, batches, step) -> tuple[float, float]:
@@ -80,6 +96,28 @@ def _time(config: InputConfig, batches, step) -> tuple[float, float]:
         waits.append(time.perf_counter() - asked)
         step(batch)
     return time.perf_counter() - begin, float(np.sum(waits))
+
+
+def _profile(config: InputConfig, batches, model) -> dict[str, float]:
+    """Milliseconds of a training step by what they are spent on."""
+    profiler = tf.profiler.experimental
+    with tempfile.TemporaryDirectory() as folder:
+        model.train_on_batch(*next(batches))
+        with profiler.Profile(folder):
+            for step in range(config.steps):
+                with profiler.Trace("train", step_num=step, _r=1):
+                    model.train_on_batch(*next(batches))
+        finished = subprocess.run(
+            [config.xprof, _STEP_SPLIT, folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if finished.returncode:
+        raise ChildProcessError(
+            f"{_STEP_SPLIT.name} failed with {config.xprof}: {finished.stderr[-500:]}"
+        )
+    return json.loads(finished.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
