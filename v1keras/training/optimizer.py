@@ -31,8 +31,7 @@ class L2SGD(keras.optimizers.SGD):
         self.l2 = l2
 
     def update_step(self, gradient, variable, learning_rate):
-        tensorflow = keras.backend.backend() == "tensorflow"
-        if tensorflow and self.momentum and not self.nesterov:
+        if keras.backend.backend() == "tensorflow" and self.momentum:
             self._update_in_place(gradient, variable, learning_rate)
         else:
             decay = keras.ops.cast(self.l2, gradient.dtype)
@@ -44,18 +43,15 @@ class L2SGD(keras.optimizers.SGD):
         # computes their products with constants as soon as a step begins and holds
         # them until the gradient comes: several times the weights in memory.
         velocity = self.momentums[self._get_variable_index(variable)]
-        rate = tf.cast(learning_rate, variable.dtype)
-        tf.raw_ops.ResourceApplyGradientDescent(
-            var=velocity.handle,
-            alpha=rate * (self.l2 / self.momentum),
-            delta=tf.convert_to_tensor(variable),
-        )
+        with tf.control_dependencies([gradient]):
+            decay = self.l2 * tf.convert_to_tensor(variable)
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
             accum=velocity.handle,
-            lr=rate,
-            grad=tf.cast(gradient, variable.dtype),
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype) + decay,
             momentum=self.momentum,
+            use_nesterov=self.nesterov,
         )
 
     def get_config(self):
