@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import keras
 import numpy as np
@@ -83,11 +84,7 @@ class SharedVOneBlocks(keras.layers.Layer):
             noise.build(shape)
 
     def call(self, images):
-        responses = iter(
-            self.bank.responses_of(
-                images, [part for phases in self._phases for part in phases]
-            )
-        )
+        responses = iter(self.bank.responses_of(images, [*chain(*self._phases)]))
         parts = [tuple(next(responses) for _ in phases) for phases in self._phases]
         outputs, known = [], {}
         for recipe, noise in zip(self._recipes, self.noises, strict=True):
