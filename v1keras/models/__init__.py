@@ -7,6 +7,7 @@ from v1keras.models.classifier import (
     build_classifier,
     setting_for,
 )
+from v1keras.models.convolution import Conv2D
 from v1keras.models.distiller import Distiller
 from v1keras.models.ensemble import MeanLogits, build_ensemble
 from v1keras.models.features import with_features
@@ -24,6 +25,7 @@ __all__ = [
     "IMAGENET",
     "TINY_IMAGENET",
     "BatchNormalization",
+    "Conv2D",
     "Distiller",
     "FeatureLoss",
     "LabelAccuracy",

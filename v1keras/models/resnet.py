@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from v1keras.models.convolution import Conv2D
 from v1keras.models.normalization import BatchNormalization
 
 # Blocks per stage, and whether they are bottleneck blocks (He et al. 2016).
@@ -27,21 +28,11 @@ class Seeds:
 def convolution(
     x, filters: int, size: int, *, stride: int = 1, seeds: Seeds, name: str
 ):
-    """A convolution without bias, He normal by fan-out, padded by `size // 2`.
-
-    Where it is strided the padding is explicit, because `"same"` would pad on the far
-    side only, which published weights do not expect. Elsewhere the two are the same
-    and a padded copy would be kept for the gradient.
-    """
-    padding = "same"
-    if size > 1 and stride > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    return layers.Conv2D(
+    """A convolution without bias, He normal by fan-out, padded by `size // 2`."""
+    return Conv2D(
         filters,
         size,
         strides=stride,
-        padding=padding,
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal", seed=seeds()
