@@ -109,6 +109,8 @@ COMPARISONS = (
      _ours("block_quiet_half", 16, 224)),
     ("float32 / bfloat16 training step, ours", _ours("training", 32, 64),
      _ours("training_half", 32, 64)),
+    ("3x3 convolution of 512 channels on 4x4, batch 128, Keras / ours",
+     _ours("convolution_keras", 128, 4), _ours("convolution", 128, 4)),
     ("order of channels as sampled / by colour, ours",
      _ours("block_sampled_order", 16, 224), _ours("block", 16, 224)),
 )  # fmt: skip

@@ -81,9 +81,9 @@ class Conv2D(keras.layers.Conv2D):
         if not training or keras.backend.backend() != "tensorflow":
             outputs = self._convolve(inputs, self.kernel)
         elif self._suits_winograd(inputs):
-            outputs = _keeping_inputs_only(_winograd)(inputs, self.kernel)
+            outputs = _winograd(inputs, self.kernel)
         elif self._is_uneven():
-            outputs = _keeping_inputs_only(self._convolve)(inputs, self.kernel)
+            outputs = _strided(inputs, self.kernel, self.strides)
         else:
             outputs = self._convolve(inputs, self.kernel)
         if self.use_bias:
@@ -128,31 +128,31 @@ class Conv2D(keras.layers.Conv2D):
         return config
 
 
-def _keeping_inputs_only(function):
-    """A function of maps and kernel that makes all else again for its gradient.
+def _strided(maps, kernel, strides: tuple[int, int]):
+    """The convolution of maps with a border of zeros, with a stride.
 
-    One derivative after the other, so that only what it needs is there. What neither
-    needs, the outputs, TensorFlow leaves out.
+    Nothing but its inputs is kept for the gradient, which pads them again: TensorFlow
+    has fast kernels only for convolutions padded before.
     """
     import tensorflow as tf
 
+    half = kernel.shape[0] // 2
+    pads = [[0, 0], [half, half], [half, half], [0, 0]]
+
     @tf.custom_gradient
-    def convolve(*inputs):
+    def convolve(maps, kernel):
         def gradient(upstream):
-            def derivative(index, *, after):
-                with tf.control_dependencies([after]):
-                    again = [tf.identity(tensor) for tensor in inputs]
-                with tf.GradientTape() as tape:
-                    tape.watch(again[index])
-                    outputs = function(*again)
-                return tape.gradient(outputs, again[index], upstream)
+            with tf.control_dependencies([upstream]):
+                inputs = tf.identity(maps), kernel
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                padded = tf.pad(inputs[0], pads)
+                outputs = tf.nn.conv2d(padded, kernel, strides, "VALID")
+            return tape.gradient(outputs, inputs, upstream)
 
-            of_kernel = derivative(1, after=upstream)
-            return derivative(0, after=of_kernel), of_kernel
+        return tf.nn.conv2d(maps, kernel, strides, pads), gradient
 
-        return function(*inputs), gradient
-
-    return lambda maps, kernel: convolve(maps, tf.convert_to_tensor(kernel))
+    return convolve(maps, tf.convert_to_tensor(kernel))
 
 
 def _winograd(maps, kernel):
@@ -167,25 +167,56 @@ def _winograd(maps, kernel):
     _, height, width, channels = maps.shape
     filters = kernel.shape[-1]
     into, out_of, taps = _transforms(height, width)
-    rows = tf.reshape(tf.transpose(maps, (1, 2, 0, 3)), (height * width, -1))
-    factors = tf.reshape(tf.matmul(into, rows), (_PRODUCTS, -1, channels))
-    # TensorFlow would make the weights of all layers as soon as a step begins.
-    with tf.control_dependencies([maps]):
-        kernel = tf.reshape(kernel, (len(taps[0]), -1))
-    weights = tf.reshape(tf.matmul(taps, kernel), (_PRODUCTS, channels, filters))
-    products = tf.matmul(factors, weights)
-    rows = tf.matmul(out_of, tf.reshape(products, (len(into), -1)))
-    outputs = tf.reshape(rows, (height, width, -1, filters))
-    return tf.transpose(outputs, (2, 0, 1, 3))
+
+    def rows_of(maps):
+        return tf.reshape(tf.transpose(maps, (1, 2, 0, 3)), (height * width, -1))
+
+    def maps_of(rows, depth):
+        maps = tf.reshape(rows, (height, width, -1, depth))
+        return tf.transpose(maps, (2, 0, 1, 3))
+
+    def factors_of(maps):
+        factors = tf.matmul(into, rows_of(maps))
+        return tf.reshape(factors, (_PRODUCTS, -1, channels))
+
+    def weights_of(kernel):
+        weights = tf.matmul(taps, tf.reshape(kernel, (len(taps[0]), -1)))
+        return tf.reshape(weights, (_PRODUCTS, channels, filters))
+
+    def after(other, tensor):
+        # Factors and weights are larger than maps and kernel. TensorFlow would make
+        # those of all layers as soon as it can, and keep them for the gradient.
+        with tf.control_dependencies([other]):
+            return tf.identity(tensor)
+
+    @tf.custom_gradient
+    def convolve(maps, kernel):
+        products = tf.matmul(factors_of(maps), weights_of(after(maps, kernel)))
+        rows = tf.matmul(out_of, tf.reshape(products, (len(into), -1)))
+
+        def gradient(upstream):
+            down = tf.matmul(out_of, rows_of(upstream), transpose_a=True)
+            down = tf.reshape(down, (_PRODUCTS, -1, filters))
+            weights = weights_of(after(upstream, kernel))
+            of_factors = tf.matmul(down, weights, transpose_b=True)
+            of_factors = tf.reshape(of_factors, (len(into), -1))
+            of_rows = tf.matmul(into, of_factors, transpose_a=True)
+            factors = factors_of(after(of_rows, maps))
+            of_weights = tf.matmul(factors, down, transpose_a=True)
+            of_weights = tf.reshape(of_weights, (_PRODUCTS, -1))
+            of_kernel = tf.matmul(taps, of_weights, transpose_a=True)
+            return maps_of(of_rows, channels), tf.reshape(of_kernel, kernel.shape)
+
+        return maps_of(rows, filters), gradient
+
+    return convolve(maps, tf.convert_to_tensor(kernel))
 
 
 @functools.cache
 def _transforms(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matrices from positions to factors, products to positions, taps to weights."""
-    (into_rows, out_of_rows), (into_columns, out_of_columns) = (
-        _axis(height),
-        _axis(width),
-    )
+    into_rows, out_of_rows = _axis(height)
+    into_columns, out_of_columns = _axis(width)
     positions = height * width
     into = np.einsum("pty,qsx->pqtsyx", into_rows, into_columns)
     out_of = np.einsum("ypt,xqs->yxpqts", out_of_rows, out_of_columns)
