@@ -8,6 +8,8 @@ import tensorflow as tf
 import timing
 
 import v1keras
+from v1keras.layers import fused_noise
+from v1keras.layers.deviation import deviation
 from v1keras.models import build_classifier, build_ensemble
 from v1keras.training.optimizer import L2SGD
 from v1keras.v1 import V1_VARIANTS
@@ -56,6 +58,41 @@ def _block(
         )
 
     return prepare
+
+
+def _whole_bank(batch_size: int, image_size: int):
+    # As published: every cell has both phases, every kernel three colours.
+    setting = v1keras.models.setting_for(image_size)
+    kernels = tf.random.stateless_normal((25, 25, 3, 1024), (0, 0))
+    pads = [[0, 0], [12, 12], [12, 12], [0, 0]]
+    return _inference(
+        [lambda x, training: tf.nn.conv2d(x, kernels, setting.stride, pads)],
+        _images(batch_size, image_size),
+    )
+
+
+def _noise(add):
+    def prepare(batch_size: int, image_size: int):
+        setting = v1keras.models.setting_for(image_size)
+        steps = image_size // setting.stride
+        responses = tf.random.stateless_uniform((batch_size, steps, steps, 512), (0, 0))
+        constants = {
+            "noise_scale": setting.noise_scale,
+            "noise_level": setting.noise_level,
+            "noise_gain": 1.0,
+        }
+        return _inference([lambda x, training: add(x, constants)], responses)
+
+    return prepare
+
+
+def _add_by_keras(responses, constants):
+    noise = keras.random.normal(tf.shape(responses), seed=1)
+    return responses + noise * deviation(responses, **constants)
+
+
+def _add_compiled(responses, constants):
+    return fused_noise.add_noise(responses, tf.constant([0, 1]), **constants)
 
 
 def _classifier(arch: str, variant: str, batch_size: int, image_size: int):
@@ -140,6 +177,9 @@ timing.main(
         "training": _training("standard"),
         "training_half": _training("standard", "mixed_bfloat16"),
         "training_base": _training("base"),
+        "whole_bank": _whole_bank,
+        "noise_keras": _noise(_add_by_keras),
+        "noise": _noise(_add_compiled),
         "convolution": _convolution(v1keras.models.Conv2D),
         "convolution_keras": _convolution(
             functools.partial(keras.layers.Conv2D, padding="same")
