@@ -32,11 +32,6 @@ _QUANTILE = (
 )  # fmt: skip
 
 
-def pays() -> bool:
-    """Whether this is the faster way: on a CPU. GPUs draw fast by themselves."""
-    return not tf.config.list_logical_devices("GPU")
-
-
 @tf.function(jit_compile=True, autograph=False)
 def add_noise(responses: tf.Tensor, seed: tf.Tensor, **constants: float) -> tf.Tensor:
     """Adds neuronal noise; see `NeuronalNoise` for the formula.

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from v1keras.hardware import is_tensorflow_on_cpu
 from v1keras.layers.deviation import deviation
 
 NOISE_MODES = ("stochastic", "off", "fixed")
@@ -144,7 +145,7 @@ class NeuronalNoise(keras.layers.Layer):
             # One pattern for all images: independent of the size of the batch.
             shape = (1, *ops.shape(responses)[1:])
             normal = keras.random.normal(shape, dtype=responses.dtype, seed=self.seed)
-        elif _is_fused():
+        elif is_tensorflow_on_cpu():  # GPUs draw fast by themselves
             from v1keras.layers import fused_noise
 
             seed = self.seed_generator.next()
@@ -177,15 +178,6 @@ class NeuronalNoise(keras.layers.Layer):
             "rectify": self.rectify,
             "seed": self.seed,
         }
-
-
-def _is_fused() -> bool:
-    """Whether noise is drawn and added in one compiled pass."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    from v1keras.layers import fused_noise
-
-    return fused_noise.pays()
 
 
 def noise_layers(layer: keras.layers.Layer) -> list[NeuronalNoise]:

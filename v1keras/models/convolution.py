@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from v1keras.hardware import is_tensorflow_on_cpu
+
 # Winograd's minimal filtering F(2, 3): two neighbouring outputs of three taps by four
 # products (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
 # Transforms of the four inputs, of the three taps, and from the products to the outputs.
@@ -75,41 +77,38 @@ class Conv2D(keras.layers.Conv2D):
                 "`kernel_size` must be one odd number. "
                 f"Received: kernel_size={kernel_size}"
             )
-        self._half = height // 2
 
     def call(self, inputs, training=None):
-        if not training or keras.backend.backend() != "tensorflow":
-            outputs = self._convolve(inputs, self.kernel)
-        elif self._suits_winograd(inputs):
+        if training and self._suits_winograd(inputs):
             outputs = _winograd(inputs, self.kernel)
-        elif self._is_uneven():
-            outputs = _strided(inputs, self.kernel, self.strides)
+        elif not self._is_uneven():
+            outputs = self._convolve(inputs, "same")
+        elif training and keras.backend.backend() == "tensorflow":
+            outputs = _strided(inputs, self.kernel, self.strides, self._pads())
         else:
-            outputs = self._convolve(inputs, self.kernel)
+            outputs = self._convolve(ops.pad(inputs, self._pads()), "valid")
         if self.use_bias:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
     def _is_uneven(self) -> bool:
         """Whether `"same"` is not enough."""
-        return self._half > 0 and self.strides != (1, 1)
+        return self.kernel_size != (1, 1) and self.strides != (1, 1)
 
-    def _convolve(self, maps, kernel):
-        padding, half = "same", self._half
-        if self._is_uneven():
-            maps = ops.pad(maps, [[0, 0], [half, half], [half, half], [0, 0]])
-            padding = "valid"
+    def _pads(self) -> list[list[int]]:
+        half = self.kernel_size[0] // 2
+        return [[0, 0], [half, half], [half, half], [0, 0]]
+
+    def _convolve(self, maps, padding: str):
         return ops.conv(
             maps,
-            kernel,
+            self.kernel,
             strides=self.strides,
             padding=padding,
             data_format=self.data_format,
         )
 
     def _suits_winograd(self, inputs) -> bool:
-        import tensorflow as tf
-
         *pixels, channels = inputs.shape[1:]
         return (
             self.kernel_size == (3, 3)
@@ -117,8 +116,8 @@ class Conv2D(keras.layers.Conv2D):
             and None not in pixels
             and 1 < max(pixels) <= _MOST_PIXELS
             and min(channels, self.filters) >= _FEWEST_CHANNELS
-            and inputs.dtype == tf.float32
-            and not tf.config.list_logical_devices("GPU")
+            and keras.backend.standardize_dtype(inputs.dtype) == "float32"
+            and is_tensorflow_on_cpu()
         )
 
     def get_config(self):
@@ -128,16 +127,13 @@ class Conv2D(keras.layers.Conv2D):
         return config
 
 
-def _strided(maps, kernel, strides: tuple[int, int]):
+def _strided(maps, kernel, strides: tuple[int, int], pads: list[list[int]]):
     """The convolution of maps with a border of zeros, with a stride.
 
     Nothing but its inputs is kept for the gradient, which pads them again: TensorFlow
     has fast kernels only for convolutions padded before.
     """
     import tensorflow as tf
-
-    half = kernel.shape[0] // 2
-    pads = [[0, 0], [half, half], [half, half], [0, 0]]
 
     @tf.custom_gradient
     def convolve(maps, kernel):
