@@ -239,6 +239,11 @@ def main(config: FrontEndConfig) -> None:
             "reference must be a checkout of github.com/dicarlolab/vonenet. "
             f"Received: reference={config.reference}"
         )
+    if config.scaling is not None and not Path(config.scaling).parent.is_dir():
+        raise FileNotFoundError(
+            "scaling must name a picture in a folder that exists. "
+            f"Received: scaling={config.scaling}"
+        )
     if config.scaling is None:
         compare(config)
     else:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -34,12 +36,13 @@ def test_input_pipeline_reports():
     assert "waiting for a batch" in output
 
 
-def test_a_missing_reference_is_refused():
+@pytest.mark.parametrize("flag", ["reference=/nowhere", "scaling=/nowhere/plot.png"])
+def test_a_missing_folder_is_refused(flag):
     finished = subprocess.run(
-        [sys.executable, BENCHMARKS / "front_end.py", "--reference=/nowhere"],
+        [sys.executable, BENCHMARKS / "front_end.py", f"--{flag}"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 2
-    assert "reference=/nowhere" in finished.stderr
+    assert flag in finished.stderr
