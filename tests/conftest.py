@@ -26,16 +26,23 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    """The folder of the golden values, `*.npz`.
+    """The folder of the golden values, `*.npz`, and of files saved by old versions."""
+    return Path(__file__).with_name("golden")
 
-    The environment variable `V1KERAS_GOLDEN` names it; else it is `shared/golden`
-    beside the repository.
+
+@pytest.fixture(scope="session")
+def golden_corruptions() -> Path:
+    """The golden values of the corruptions, too large for the repository.
+
+    The environment variable `V1KERAS_GOLDEN` names their folder; else it is
+    `shared/golden` beside the repository.
     """
     named = os.environ.get("V1KERAS_GOLDEN")
     folder = Path(named) if named else _BESIDE_REPOSITORY / "golden"
-    if not folder.is_dir():
-        pytest.skip(f"no golden values in {folder}; V1KERAS_GOLDEN may name a folder")
-    return folder
+    file = folder / "corruptions.npz"
+    if not file.is_file():
+        pytest.skip(f"no {file}; V1KERAS_GOLDEN may name its folder")
+    return file
 
 
 @pytest.fixture(scope="session")

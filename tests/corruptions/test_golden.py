@@ -40,8 +40,8 @@ RANDOM = tuple(n for n, c in CORRUPTIONS.items() if c.random)
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir):
-    with np.load(golden_dir / "corruptions.npz") as stored:
+def golden(golden_corruptions):
+    with np.load(golden_corruptions) as stored:
         return {name: stored[name] for name in stored.files}
 
 
