@@ -113,8 +113,6 @@ COMPARISONS = (
      _ours("whole_bank", 16, 224), _ours("block_quiet", 16, 224)),
     ("noise by Keras / in one pass, 224 px, batch 16", _ours("noise_keras", 16, 224),
      _ours("noise", 16, 224)),
-    ("3x3 convolution of 512 channels on 4x4, batch 128, Keras / ours",
-     _ours("convolution_keras", 128, 4), _ours("convolution", 128, 4)),
     ("order of channels as sampled / by colour, ours",
      _ours("block_sampled_order", 16, 224), _ours("block", 16, 224)),
 )  # fmt: skip

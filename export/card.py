@@ -167,7 +167,7 @@ def _model(metadata: Mapping[str, Any]) -> Section:
             "Variants other than base see through a fixed model of primary visual "
             "cortex (V1) with simple and complex cells.",
             Table(
-                ("run", "variant", "back-end", "spatial frequencies", "cells", "noise"),
+                ("run", "variant", "backbone", "spatial frequencies", "cells", "noise"),
                 tuple(_run_row(run) for run in runs),
             ),
             policy,

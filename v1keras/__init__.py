@@ -4,8 +4,7 @@ from v1keras.quiet import quiet_tensorflow
 
 with quiet_tensorflow():
     from v1keras import corruptions, layers, models, v1
-    from v1keras.corruptions.layer import RandomCorruption
-    from v1keras.layers import set_noise
+    from v1keras.layers import RandomCorruption, set_noise
     from v1keras.v1 import Variant
 
 __version__ = "0.1.0"

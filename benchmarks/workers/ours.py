@@ -1,7 +1,5 @@
 """Cases of v1keras."""
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -137,27 +135,6 @@ def _training(variant: str, dtype: str = "float32"):
     return prepare
 
 
-def _convolution(kind):
-    def prepare(batch_size: int, pixels: int):
-        # The last stage of a ResNet, forward and backward.
-        layer = kind(512, 3, use_bias=False)
-        shape = (batch_size, pixels, pixels, 512)
-        maps = tf.random.stateless_normal(shape, (0, 0))
-        layer.build(shape)
-
-        @tf.function
-        def step():
-            with tf.GradientTape() as tape:
-                tape.watch(maps)
-                outputs = layer(maps, training=True)
-            gradients = tape.gradient(outputs, [maps, *layer.trainable_variables], maps)
-            return [tf.reduce_max(each) for each in (outputs, *gradients)]
-
-        return lambda: [each.numpy() for each in step()]
-
-    return prepare
-
-
 timing.main(
     {
         "block": _block(),
@@ -180,10 +157,6 @@ timing.main(
         "whole_bank": _whole_bank,
         "noise_keras": _noise(_add_by_keras),
         "noise": _noise(_add_compiled),
-        "convolution": _convolution(v1keras.models.Conv2D),
-        "convolution_keras": _convolution(
-            functools.partial(keras.layers.Conv2D, padding="same")
-        ),
     },
     _limit_threads,
 )

@@ -88,7 +88,7 @@ def test_unknown_operations_are_a_value_error():
 
 
 def v1_model():
-    """A front-end before a back-end that adds, pools and pads."""
+    """A front-end before a backbone that adds, pools and pads."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)

@@ -4,8 +4,8 @@ import pytest
 from scipy.special import log_softmax, logsumexp, softmax
 
 import v1keras
-from v1keras.layers import SharedVOneBlocks, noise_layers
-from v1keras.models import MeanLogits, build_classifier, build_ensemble
+from v1keras.layers import MeanLogits, SharedVOneBlocks, noise_layers
+from v1keras.models import build_classifier, build_ensemble
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
 

@@ -1,18 +1,28 @@
-"""Layers of primary visual cortex, for any Keras model."""
+"""Layers of primary visual cortex, and the others that our models are made of."""
 
+from v1keras.layers import saved_by_0_1_0 as saved_by_0_1_0  # registers a class
+from v1keras.layers.batch_normalization import BatchNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
+from v1keras.layers.mean_logits import AVERAGES, MeanLogits
 from v1keras.layers.neuronal_noise import (
+    NOISE_MODES,
     NeuronalNoise,
     is_stochastic,
     noise_layers,
     set_noise,
 )
+from v1keras.layers.random_corruption import RandomCorruption
 from v1keras.layers.shared_vone_blocks import SharedVOneBlocks
 from v1keras.layers.vone_block import VOneBlock
 
 __all__ = [
+    "AVERAGES",
+    "NOISE_MODES",
+    "BatchNormalization",
     "GaborFilterBank",
+    "MeanLogits",
     "NeuronalNoise",
+    "RandomCorruption",
     "SharedVOneBlocks",
     "VOneBlock",
     "is_stochastic",

@@ -1,5 +1,6 @@
 """Classifiers with V1 front-ends, ensembles of them, and distillation."""
 
+from v1keras.models.backbone import ARCHITECTURES
 from v1keras.models.classifier import (
     IMAGENET,
     TINY_IMAGENET,
@@ -7,9 +8,8 @@ from v1keras.models.classifier import (
     build_classifier,
     setting_for,
 )
-from v1keras.models.convolution import Conv2D
 from v1keras.models.distiller import Distiller
-from v1keras.models.ensemble import MeanLogits, build_ensemble
+from v1keras.models.ensemble import build_ensemble
 from v1keras.models.features import with_features
 from v1keras.models.losses import (
     FeatureLoss,
@@ -17,20 +17,15 @@ from v1keras.models.losses import (
     LabelLoss,
     SoftTargetLoss,
 )
-from v1keras.models.normalization import BatchNormalization
-from v1keras.models.resnet import ARCHITECTURES
 
 __all__ = [
     "ARCHITECTURES",
     "IMAGENET",
     "TINY_IMAGENET",
-    "BatchNormalization",
-    "Conv2D",
     "Distiller",
     "FeatureLoss",
     "LabelAccuracy",
     "LabelLoss",
-    "MeanLogits",
     "SoftTargetLoss",
     "V1Setting",
     "build_classifier",

@@ -6,10 +6,10 @@ import keras
 from keras import layers
 
 from v1keras.layers import VOneBlock
-from v1keras.models.resnet import (
+from v1keras.models.backbone import (
     ARCHITECTURES,
     Seeds,
-    backend,
+    backbone,
     convolution,
     normalization,
 )
@@ -89,7 +89,7 @@ def build_classifier(
     al. 2020 (8 degrees, stride 4, named variants cut at 9 cycles per degree),
     wherever an argument is None.
 
-    The variant `"base"` is the plain CNN. Its stem is strided so that its back-end
+    The variant `"base"` is the plain CNN. Its stem is strided so that its backbone
     sees a map of the size that the V1 models see: a 7x7 convolution of stride
     `stride // 2` and a max-pooling of stride 2.
 
@@ -98,7 +98,7 @@ def build_classifier(
         variant: str or `v1keras.v1.Variant`. Defaults to `"standard"`.
         num_classes: int. The number of classes.
         input_shape: tuple of int. Height, width and 3. Defaults to `(64, 64, 3)`.
-        width: int. Channels of the first stage of the back-end and of the
+        width: int. Channels of the first stage of the backbone and of the
             bottleneck before it. Defaults to `64`.
         stride: int or None. Stride of the front-end, in pixels.
         visual_degrees: float or None. Visual angle of the image's height.
@@ -178,7 +178,7 @@ def build_classifier(
         x = convolution(x, width, 1, seeds=seeds, name="bottleneck")
     else:
         x = _stem(x, width, stride=setting.stride, seeds=seeds)
-    outputs = backend(x, arch, width=width, num_classes=num_classes, seeds=seeds)
+    outputs = backbone(x, arch, width=width, num_classes=num_classes, seeds=seeds)
     return keras.Model(inputs, outputs, name=name or f"{variant.name}_{arch}")
 
 
@@ -192,8 +192,10 @@ def _stem(x, width: int, *, stride: int, seeds: Seeds):
     x = convolution(x, width, 7, stride=stride // 2, seeds=seeds, name="stem_conv")
     x = layers.ReLU(name="stem_relu")(normalization(x, name="stem_norm"))
     # Zeros are the least values after the rectification: they pad like -inf.
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
+    return layers.MaxPooling2D(
+        3, strides=2, data_format="channels_last", name="stem_pool"
+    )(x)
 
 
 def _override(setting: V1Setting, **given) -> V1Setting:

@@ -35,11 +35,11 @@ class TrainingSettings:
         "shapes",
         "shapes, a folder of images, or a name of TensorFlow Datasets.",
     )
-    arch: str = option("resnet50", "Back-end.", choices=tuple(ARCHITECTURES))
+    arch: str = option("resnet50", "Backbone.", choices=tuple(ARCHITECTURES))
     epochs: int = option(60, "Passes over the training images.")
     batch_size: int = option(128, "Images in a batch, over all replicas.")
     seed: int = option(0, "Seed of weights, noise, order and augmentation.")
-    width: int = option(64, "Channels of the first stage of the back-end.")
+    width: int = option(64, "Channels of the first stage of the backbone.")
     image_size: int | None = option(
         None, "Height and width in pixels; by default those of the data set."
     )

@@ -3,8 +3,7 @@
 import keras
 from keras import layers
 
-from v1keras.models.convolution import Conv2D
-from v1keras.models.normalization import BatchNormalization
+from v1keras.layers import BatchNormalization
 
 # Blocks per stage, and whether they are bottleneck blocks (He et al. 2016).
 ARCHITECTURES = {
@@ -29,10 +28,20 @@ def convolution(
     x, filters: int, size: int, *, stride: int = 1, seeds: Seeds, name: str
 ):
     """A convolution without bias, He normal by fan-out, padded by `size // 2`."""
-    return Conv2D(
+    padding = "same"
+    if stride > 1 and size > 1:
+        # "same" pads strided convolutions on the far side only; PyTorch, and with it
+        # the published models, on both sides.
+        x = layers.ZeroPadding2D(
+            size // 2, data_format="channels_last", name=f"{name}_pad"
+        )(x)
+        padding = "valid"
+    return layers.Conv2D(
         filters,
         size,
         strides=stride,
+        padding=padding,
+        data_format="channels_last",
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal", seed=seeds()
@@ -46,7 +55,7 @@ def normalization(x, *, name: str):
     return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
-def backend(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
+def backbone(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
     """The four stages of a ResNet, global pooling and the classifier.
 
     Args:
@@ -71,7 +80,7 @@ def backend(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
                 seeds=seeds,
                 name=f"layer{stage + 1}_{index}",
             )
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
     uniform = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
     return layers.Dense(
         num_classes,

@@ -7,6 +7,11 @@ from v1keras import RandomCorruption
 from v1keras.corruptions import corrupt
 
 
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "bfloat16"])
 def test_fixed_corruption_equals_the_function(images, dtype):
     layer = RandomCorruption("fog", severities=3, seed=5)

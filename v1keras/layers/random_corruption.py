@@ -1,7 +1,4 @@
-"""A Keras preprocessing layer that shows the corruptions.
-
-Not imported by `v1keras.corruptions`, whose worker processes need no Keras.
-"""
+"""A preprocessing layer that shows the corruptions of `v1keras.corruptions`."""
 
 import itertools
 from collections.abc import Sequence
@@ -45,7 +42,7 @@ class RandomCorruption(keras.layers.Layer):
 
     Example:
 
-    >>> layer = RandomCorruption("fog", severities=3)
+    >>> layer = v1keras.layers.RandomCorruption("fog", severities=3)
     >>> layer(np.zeros((2, 64, 64, 3), "uint8")).shape
     TensorShape([2, 64, 64, 3])
     """

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from v1keras.models import BatchNormalization
+from v1keras.layers import BatchNormalization
 
 RANDOM = np.random.default_rng(0)
 MAPS = RANDOM.normal(3.0, 2.0, (4, 6, 5, 8)).astype("float32")

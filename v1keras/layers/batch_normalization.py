@@ -19,7 +19,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Example:
 
-    >>> layer = v1keras.models.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    >>> layer = v1keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     >>> layer(np.ones((2, 4, 4, 3), "float32"), training=True).shape
     TensorShape([2, 4, 4, 3])
     """
