@@ -55,6 +55,15 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def defaults_of(config_class: type) -> dict[str, Any]:
+    """What the fields of a configuration are when nothing is given."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(config_class)
+        if not field.metadata[_REQUIRED]
+    }
+
+
 def run(
     main: Callable[[Any], Any],
     config_class: type,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,73 @@ def file_fingerprint(path: str | os.PathLike) -> str:
     """The SHA-256 digest of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def claim(
+    folder: str | os.PathLike,
+    record: str,
+    expected: Mapping[str, Any],
+    *,
+    what: str,
+    defaults: Mapping[str, Any] | None = None,
+    name: str = "out",
+) -> dict[str, Any] | None:
+    """The one answer to whether work may start in a folder or be resumed there.
+
+    A folder says what it is by one JSON file, its record. Nothing is written here: a
+    command writes the record once its other arguments have been checked as well.
+
+    Args:
+        folder: str or path.
+        record: str. The path of the record within the folder.
+        expected: mapping that can be written as JSON. Entries that the record must
+            have, compared at every level; further ones in the record do not matter.
+        what: str. What the folder should be, such as `"run"`, for messages.
+        defaults: mapping or None. What entries mean that a record lacks because it was
+            written before there were such entries. Defaults to `None`.
+        name: str. The argument that names the folder, for messages. Defaults to
+            `"out"`.
+
+    Returns:
+        The record of a folder of the same work, `None` if the folder is new or empty.
+
+    Raises:
+        FileExistsError: if it is anything else; the message names what differs.
+
+    Example:
+
+    >>> claim("runs/new", "config.json", {"settings": {"epochs": 60}}, what="run")
+    """
+    folder = Path(folder)
+    # Hidden files are what a killed `atomic_write` or the system left there.
+    if not folder.exists() or (
+        folder.is_dir() and all(path.name[0] == "." for path in folder.iterdir())
+    ):
+        return None
+    file = folder / record
+    stored, different = None, []
+    if file.is_file():
+        with contextlib.suppress(ValueError):
+            stored = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(stored, dict):
+        different = [f"no readable {record}"]
+    else:
+        plain = json.loads(json.dumps([dict(expected), dict(defaults or {})]))
+        different = list(_differences(stored, *plain))
+    if different:
+        raise FileExistsError(
+            f"`{name}` must be a new folder or hold the same {what}, which is then "
+            f"resumed. Received: {name}={folder}, which has "
+            f"{', '.join(different[:3])}"
+        )
+    return stored
+
+
+def _differences(stored: Any, expected: dict, defaults: dict) -> Iterator[str]:
+    for key, value in expected.items():
+        default = defaults.get(key)
+        found = stored.get(key, default)
+        if isinstance(value, dict) and isinstance(found, dict):
+            yield from _differences(found, value, default or {})
+        elif found != value:
+            yield f"{key}={found!r} instead of {key}={value!r}"

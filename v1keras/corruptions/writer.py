@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import json
 import multiprocessing
 import os
 import signal
@@ -17,7 +16,7 @@ import numpy as np
 from v1keras.corruptions.apply import corrupt, default_scale
 from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
 from v1keras.corruptions.severities import SCALES, STORED_JPEG_QUALITY
-from v1keras.files import atomic_write, write_json
+from v1keras.files import atomic_write, claim, write_json
 
 MANIFEST = "corruptions.json"
 _ENCODERS = {
@@ -140,7 +139,8 @@ def write_corrupted(
         The folder.
 
     Raises:
-        ValueError: An argument does not fit, or the folder holds other settings.
+        ValueError: An argument does not fit.
+        FileExistsError: The folder holds something else, or other settings.
         OSError: A file cannot be written, or a process was ended from outside.
     """
     if scale is None:
@@ -280,25 +280,8 @@ def _claim(job: Job, source: str, count: int) -> None:
         "format": job.format,
         "frost_textures": job.frost_textures,
     }
-    path = Path(job.out, MANIFEST)
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} must be a JSON file: {error}") from None
-        for key, value in settings.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"{job.out} was written with {key}={found.get(key)!r}; take "
-                    f"another folder. Received: {key}={value!r}"
-                )
-        return
-    if Path(job.out).is_dir() and any(Path(job.out).iterdir()):
-        raise FileExistsError(
-            f"out must be a new or empty folder, or one that an earlier call wrote. "
-            f"Received: out={job.out}"
-        )
-    write_json(path, settings)
+    if claim(job.out, MANIFEST, settings, what="corrupted set") is None:
+        write_json(Path(job.out, MANIFEST), settings)
 
 
 def _chunks(images: Images, files: Sequence[str]) -> Iterator[Chunk]:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import keras
 
+from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
 from v1keras.evaluate import EvaluateConfig, evaluate
 from v1keras.evaluation import RobustnessTable, read_samples, write_report
-from v1keras.files import write_json
+from v1keras.files import claim, write_json
 from v1keras.studies.config import StudyConfig
 from v1keras.studies.held_out import analyse_on_held_out
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
-from v1keras.training.run import different_settings
 
 _STUDY_FILE = "study.json"
 _STUDENT = "student"
@@ -47,10 +47,17 @@ def run_study(config: StudyConfig) -> Path:
     """
     started = time.monotonic()
     out = Path(config.out)
-    _check_folder(out, config)
+    settings = _settings(config)
+    claim(
+        out,
+        _STUDY_FILE,
+        {"settings": settings},
+        what="study",
+        defaults={"settings": defaults_of(StudyConfig)},
+    )
     dataset = open_dataset(config)
     # Only now: a refused data set leaves nothing behind.
-    write_json(out / _STUDY_FILE, {"settings": _settings(config)})
+    write_json(out / _STUDY_FILE, {"settings": settings})
     runs = _train_all(config, dataset)
     controls = _train_controls(config, dataset)
     table = _evaluate(config, runs, controls)
@@ -75,7 +82,7 @@ def run_study(config: StudyConfig) -> Path:
         samples=read_samples(out / "evaluation", table),
         sections=sections,
         settings={
-            **{k: v for k, v in _settings(config).items() if v not in (None, [])},
+            **{k: v for k, v in settings.items() if v not in (None, [])},
             "versions": versions(),
         },
     )
@@ -172,24 +179,6 @@ def _export(config: StudyConfig, student: Run) -> None:
 
 def _count(folder: Path) -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
-
-
-def _check_folder(out: Path, config: StudyConfig) -> None:
-    """Refuses a folder that holds something else than this study."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    file = out / _STUDY_FILE
-    if not file.is_file():
-        raise FileExistsError(
-            f"--out={out} exists and is not a study. Choose another folder"
-        )
-    there = json.loads(file.read_text(encoding="utf-8"))["settings"]
-    different = different_settings(there, _settings(config), StudyConfig)
-    if different:
-        raise FileExistsError(
-            f"--out={out} holds another study: {'; '.join(different[:3])}. "
-            "Choose another folder"
-        )
 
 
 def _settings(config: StudyConfig) -> dict:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import keras
 
+from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset, load_dataset, pipeline, steps_per_epoch
-from v1keras.files import write_json
+from v1keras.files import claim, write_json
 from v1keras.models import (
     Distiller,
     LabelAccuracy,
@@ -24,10 +25,8 @@ from v1keras.training.run import (
     CONFIG_FILE,
     LOG_FOLDER,
     Run,
-    as_json,
     check_classes,
     check_same_classes,
-    different_settings,
     versions,
 )
 from v1keras.training.strategy import get_strategy, precision
@@ -178,9 +177,15 @@ def _fit(
     build: Callable[[ImageDataset], _Task],
 ) -> Run:
     folder = Path(config.out)
-    finished = _finished_run(folder, config, kind)
-    if finished is not None:
-        return finished
+    stored = claim(
+        folder,
+        CONFIG_FILE,
+        {"kind": kind, "settings": config.identity()},
+        what="run",
+        defaults={"settings": defaults_of(type(config))},
+    )
+    if stored is not None and Run(folder, stored).is_finished:
+        return Run.open(folder)
     if dataset is None:
         dataset = open_dataset(config)
     train_split, validation = dataset.split("train"), dataset.split("validation")
@@ -256,27 +261,6 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     )
 
 
-def _finished_run(folder: Path, config: TrainConfig, kind: str) -> Run | None:
-    """The run if it is finished, None if it can be begun or resumed."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    if not (folder / CONFIG_FILE).is_file():
-        raise FileExistsError(
-            f"--out={folder} exists and is not a run. Choose another folder"
-        )
-    run = Run.open(folder)
-    there, wanted = run.config["settings"], as_json(config.identity())
-    different = different_settings(there, wanted, type(config))
-    if run.config.get("kind") != kind:
-        different.insert(0, f"it holds a {run.config.get('kind')}")
-    if different:
-        raise FileExistsError(
-            f"--out={folder} holds another run: {'; '.join(different[:3])}. "
-            "Choose another folder"
-        )
-    return run if run.is_finished else None
-
-
 def _record(
     config: TrainConfig, kind: str, dataset: ImageDataset, result: dict | None = None
 ) -> dict:
@@ -284,7 +268,7 @@ def _record(
     return {
         "kind": kind,
         "name": Path(config.out).resolve().name,
-        "settings": as_json(dataclasses.asdict(config)),
+        "settings": dataclasses.asdict(config),
         "variant": dataclasses.asdict(config.resolve_variant()),
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),

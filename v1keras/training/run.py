@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -164,34 +164,6 @@ def check_classes(run: Run, other: str, class_names: Sequence[str]) -> None:
         f"({len(class_names)} classes) differ in their classes: "
         f"{', '.join(different[:3]) or 'their order'}"
     )
-
-
-def different_settings(
-    there: Mapping[str, Any], here: Mapping[str, Any], config_class: type
-) -> list[str]:
-    """What keeps the settings `here` from going on with those saved `there`.
-
-    Args:
-        there: mapping. A setting that it lacks, because it was saved before there was
-            such a setting, has its default.
-        here: mapping.
-        config_class: dataclass of both.
-
-    Returns:
-        List of str, one for each difference.
-    """
-    defaults = {f.name: f.default for f in dataclasses.fields(config_class)}
-    there = {**as_json(defaults), **there}
-    return [
-        f"{name} is {there.get(name)!r} there and {value!r} here"
-        for name, value in here.items()
-        if there.get(name) != value
-    ]
-
-
-def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they look after a round-trip through JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
 
 
 def versions() -> dict[str, str]:

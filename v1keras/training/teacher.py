@@ -1,16 +1,15 @@
 """A teacher's logits on disk: computed once, read in every epoch."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from v1keras.data import ImageDataset, augmented_view, pipeline
-from v1keras.files import atomic_write, file_fingerprint, write_json
+from v1keras.files import atomic_write, claim, file_fingerprint, write_json
 from v1keras.layers import is_stochastic, set_noise
 from v1keras.quiet import verbosity
 from v1keras.training.config import DistillConfig
@@ -62,24 +61,24 @@ def cached_logits(
             another teacher.
     """
     train, validation = dataset.split("train"), dataset.split("validation")
-    _check_manifest(
-        folder,
-        {
-            # By content, not by place: a teacher may have moved.
-            "teacher": [file_fingerprint(run.path / MODEL_FILE) for run in members],
-            "draws": config.teacher_draws,
-            "seed": config.seed,
-            "augmentation": config.augmentation,
-            "data": dataset.fingerprint,
-            "images": [len(train), len(validation)],
-            "split": [
-                config.validation_source,
-                config.validation_fraction,
-                config.split_seed,
-            ],
-            "image_size": dataset.image_size,
-        },
-    )
+    manifest = {
+        # By content, not by place: a teacher may have moved.
+        "teacher": [file_fingerprint(run.path / MODEL_FILE) for run in members],
+        "draws": config.teacher_draws,
+        "seed": config.seed,
+        "augmentation": config.augmentation,
+        "data": dataset.fingerprint,
+        "images": [len(train), len(validation)],
+        "split": [
+            config.validation_source,
+            config.validation_fraction,
+            config.split_seed,
+        ],
+        "image_size": dataset.image_size,
+    }
+    what, name = "teacher's logits", "teacher_cache"
+    if claim(folder, _MANIFEST_FILE, manifest, what=what, name=name) is None:
+        write_json(folder / _MANIFEST_FILE, manifest)
 
     def view(number: int) -> np.ndarray:
         batches = augmented_view(
@@ -119,21 +118,3 @@ def _stored(
         with atomic_write(file) as temporary:
             np.save(temporary, logits.astype(_DTYPE))
     return np.load(file, mmap_mode="r")
-
-
-def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    file = folder / _MANIFEST_FILE
-    if not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise FileExistsError(
-                f"{folder} exists and holds no teacher's logits; choose another folder"
-            )
-        write_json(file, manifest)
-        return
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    different = [name for name in manifest if stored.get(name) != manifest[name]]
-    if different:
-        raise FileExistsError(
-            f"{folder} holds a teacher's logits of another {different[0]}; remove them "
-            "or choose another folder"
-        )
