@@ -1,6 +1,11 @@
 """Primary visual cortex in NumPy: distributions, Gabor kernels and variants."""
 
-from v1keras.v1.distributions import GaborParameters, sample_gabors
+from v1keras.v1.distributions import (
+    GaborParameters,
+    sample_evnet_gabors,
+    sample_gabors,
+    sf_range,
+)
 from v1keras.v1.gabor import gabor_kernels
 from v1keras.v1.variants import V1_VARIANTS, VARIANTS, Variant, get_variant
 
@@ -11,5 +16,7 @@ __all__ = [
     "Variant",
     "gabor_kernels",
     "get_variant",
+    "sample_evnet_gabors",
     "sample_gabors",
+    "sf_range",
 ]

@@ -7,10 +7,13 @@ Every table stands here once, with its source:
 - receptive-field widths in cycles of the preferred frequency (nx, ny): Ringach 2002
   (Journal of Neurophysiology 88),
 - their correlation with spatial frequency: Schiller, Finlay and Volman 1976
-  (Journal of Neurophysiology 39).
+  (Journal of Neurophysiology 39),
+- spatial frequencies of simple and of complex cells apart: the same De Valois,
+  Albrecht and Thorell 1982, as EVNet uses them (Piper et al. 2025, arXiv:2506.03089).
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtr
@@ -35,6 +38,15 @@ SIZE_WEIGHTS = np.array(
     ]
 )
 
+# EVNet has histograms of simple and of complex cells apart, and no cells with an
+# envelope of more than one cycle.
+EVNET_SIMPLE_SF_WEIGHTS = np.array([4, 4, 8, 25, 33, 26, 28, 12, 8])
+EVNET_COMPLEX_SF_WEIGHTS = np.array([0, 0, 9, 9, 7, 10, 23, 12, 14])
+EVNET_SIZE_EDGES = np.logspace(-1, 0, 5)
+EVNET_SIZE_WEIGHTS = SIZE_WEIGHTS[:4, :4]
+# Where rounded shares of the cells do not sum to all of them, this channel has the rest.
+_EVNET_REST_CHANNEL = 2
+
 # Colours have a stream of their own, so that the published order of the other draws
 # stays as it is.
 _COLOR_STREAM = 1
@@ -51,13 +63,13 @@ class GaborParameters:
         nx: array of shape (n,). Standard deviation of the envelope along the
             carrier, in cycles of `sf`.
         ny: array of shape (n,). The same across the carrier.
-        channel_q0: int array of shape (n,). The colour channel (0, 1, 2) that the
-            kernel looks at.
+        channel_q0: int array of shape (n,). The channel of the input that the kernel
+            looks at: 0, 1 and 2 are red, green and blue.
         channel_q1: int array of shape (n,). The same for its quadrature pair.
 
     Raises:
         ValueError: if the arrays differ in shape, are not finite, or hold a spatial
-            frequency, size or colour channel that cannot be.
+            frequency, size or channel that cannot be.
 
     Example:
 
@@ -99,9 +111,9 @@ class GaborParameters:
                 )
         for name in ("channel_q0", "channel_q1"):
             channels = getattr(self, name)
-            if np.any((channels < 0) | (channels >= COLOR_CHANNELS)):
+            if np.any(channels < 0):
                 raise ValueError(
-                    f"`{name}` must be 0, 1 or 2. Received: {np.unique(channels)}"
+                    f"`{name}` must be at least 0. Received: minimum {channels.min()}"
                 )
 
     def __len__(self) -> int:
@@ -159,6 +171,7 @@ def sample_gabors(
     sf_max: float = 11.3,
     sf_corr: float = 0.75,
     distribution: str = "v1",
+    input_channels: int = COLOR_CHANNELS,
 ) -> GaborParameters:
     """Draws the parameters of `n` Gabor receptive fields.
 
@@ -175,9 +188,11 @@ def sample_gabors(
         sf_corr: float. Correlation between spatial frequency and size (nx), in
             [-1, 1]. The uniform control has none.
         distribution: str. `"v1"` or `"uniform"`.
+        input_channels: int. The number of channels of the input, of which each
+            receptive field gets one at random. Defaults to `3`, the colours.
 
     Returns:
-        `GaborParameters` of length n. The quadrature pair has the colour of its
+        `GaborParameters` of length n. The quadrature pair has the channel of its
         kernel.
 
     Raises:
@@ -192,8 +207,8 @@ def sample_gabors(
     """
     if n < 1:
         raise ValueError(f"`n` must be at least 1. Received: n={n}")
-    if not -1.0 <= sf_corr <= 1.0:
-        raise ValueError(f"`sf_corr` must lie in [-1, 1]. Received: sf_corr={sf_corr}")
+    _check_correlation(sf_corr)
+    _check_input_channels(input_channels)
     samplers = {"v1": _sample_v1, "uniform": _sample_uniform}
     if distribution not in samplers:
         raise ValueError(
@@ -203,35 +218,171 @@ def sample_gabors(
     # The published banks are draws of this legacy generator.
     random = np.random.RandomState(seed)
     parameters = samplers[distribution](random, n, sf_min, sf_max, sf_corr)
-    colors = np.random.default_rng([seed, _COLOR_STREAM]).integers(
-        COLOR_CHANNELS, size=n
+    channel = np.random.default_rng([seed, _COLOR_STREAM]).integers(
+        input_channels, size=n
     )
-    return GaborParameters(**parameters, channel_q0=colors, channel_q1=colors)
+    return GaborParameters(**parameters, channel_q0=channel, channel_q1=channel)
+
+
+def sample_evnet_gabors(
+    simple_channels: int,
+    complex_channels: int,
+    *,
+    seed: int = 0,
+    sf_min: float = 0.0,
+    sf_max: float = 8.0,
+    sf_corr: float = 0.75,
+    input_channels: int = 4,
+    channel_shares: Sequence[float] | None = None,
+) -> GaborParameters:
+    """Draws the parameters of the Gabor receptive fields of EVNet's V1.
+
+    Simple and complex cells have their own measured distributions of spatial
+    frequency, no envelope is wider than one cycle, and each cell looks at one channel
+    of the stage before V1 (Piper et al. 2025, arXiv:2506.03089). The published banks
+    are reproduced for the same seed and numbers.
+
+    Args:
+        simple_channels: int. The number of simple cells.
+        complex_channels: int. The number of complex cells.
+        seed: int. The seed of all draws. Defaults to `0`.
+        sf_min: float. Lower end of the spatial frequencies, in cycles per degree.
+            Only whole bins of the measured histograms are used. Defaults to `0.0`.
+        sf_max: float. Upper end of the spatial frequencies, in cycles per degree.
+            Defaults to `8.0`.
+        sf_corr: float. Correlation between spatial frequency and size (nx), in
+            [-1, 1]. Defaults to `0.75`.
+        input_channels: int. The number of channels of the stage before V1. Defaults
+            to `4`.
+        channel_shares: sequence of `input_channels` floats or None. The share of the
+            cells that look at each channel. By default each cell's channel is drawn.
+
+    Returns:
+        `GaborParameters`, simple cells first. The quadrature pair has the channel of
+        its kernel, and orientations lie in [-22.5, 157.5] degrees.
+
+    Raises:
+        ValueError: if a value is out of range, there is no cell, or no bin of one kind
+            of cells lies within the range of spatial frequencies.
+
+    Example:
+
+    >>> gabors = v1keras.v1.sample_evnet_gabors(256, 256, channel_shares=[0.25] * 4)
+    >>> np.bincount(gabors.channel_q0)
+    array([128, 128, 128, 128])
+    """
+    n = simple_channels + complex_channels
+    if min(simple_channels, complex_channels) < 0 or n == 0:
+        raise ValueError(
+            "`simple_channels` and `complex_channels` must be at least 0, one of them "
+            f"positive. Received: simple_channels={simple_channels}, "
+            f"complex_channels={complex_channels}"
+        )
+    _check_correlation(sf_corr)
+    _check_input_channels(input_channels)
+    random = np.random.RandomState(seed)
+    phase = 360.0 * random.rand(n)
+    theta = _inverse_cdf(random.rand(n), ORIENTATION_EDGES, ORIENTATION_WEIGHTS)
+    kinds = []
+    for count, sf_weights in (
+        (simple_channels, EVNET_SIMPLE_SF_WEIGHTS),
+        (complex_channels, EVNET_COMPLEX_SF_WEIGHTS),
+    ):
+        if count == 0:
+            continue
+        bins = _sf_bins(sf_min, sf_max, SF_EDGES <= sf_max, sf_weights)
+        kinds.append(
+            _sample_sizes(
+                random, count, bins, sf_corr, EVNET_SIZE_EDGES, EVNET_SIZE_WEIGHTS
+            )
+        )
+    sizes = {name: np.concatenate([kind[name] for kind in kinds]) for name in kinds[0]}
+    if channel_shares is None:
+        channel = random.randint(0, input_channels, n, dtype=np.int8)
+    else:
+        channel = _share_out(n, input_channels, channel_shares)
+        random.shuffle(channel)
+    return GaborParameters(
+        **sizes, theta=theta, phase=phase, channel_q0=channel, channel_q1=channel
+    )
+
+
+def sf_range(
+    sf_min: float, sf_max: float, distribution: str = "v1"
+) -> tuple[float, float]:
+    """The range from which spatial frequencies are drawn in fact.
+
+    Only whole bins of the measured histogram count: an upper end of 5 cycles per
+    degree gives the same cells as one of 4.
+
+    Args:
+        sf_min: float. The lower end that is asked for, in cycles per degree.
+        sf_max: float. The upper end that is asked for, in cycles per degree.
+        distribution: str. `"v1"`, `"evnet"` or `"uniform"`. Defaults to `"v1"`.
+
+    Returns:
+        Tuple of two floats: the lowest and the highest edge, in cycles per degree.
+
+    Raises:
+        ValueError: if there is no bin between the two ends.
+
+    Example:
+
+    >>> v1keras.v1.sf_range(1.5, 5.0)
+    (2.0, 4.0)
+    """
+    below = SF_EDGES < sf_max if distribution == "uniform" else SF_EDGES <= sf_max
+    edges, _ = _sf_bins(sf_min, sf_max, below, SF_WEIGHTS)
+    return float(edges[0]), float(edges[-1])
 
 
 def _sample_v1(random, n, sf_min, sf_max, sf_corr) -> dict[str, np.ndarray]:
-    edges, weights = _sf_bins(sf_min, sf_max, SF_EDGES <= sf_max)
+    bins = _sf_bins(sf_min, sf_max, SF_EDGES <= sf_max, SF_WEIGHTS)
     phase = 360.0 * random.rand(n)
     theta = _inverse_cdf(random.rand(n), ORIENTATION_EDGES, ORIENTATION_WEIGHTS)
     theta = np.where(theta < 0, theta + 180.0, theta)
+    sizes = _sample_sizes(random, n, bins, sf_corr, SIZE_EDGES, SIZE_WEIGHTS)
+    return {**sizes, "theta": theta, "phase": phase}
+
+
+def _sample_sizes(
+    random, n, sf_bins, sf_corr, size_edges, size_weights
+) -> dict[str, np.ndarray]:
+    """Spatial frequencies, and sizes that are correlated with them."""
     covariance = [[1.0, sf_corr], [sf_corr, 1.0]]
     u_nx, u_sf = ndtr(random.multivariate_normal([0.0, 0.0], covariance, n)).T
     u_ny = random.rand(n)
 
-    log_edges = np.log10(SIZE_EDGES)
-    nx = 10 ** _inverse_cdf(u_nx, log_edges, SIZE_WEIGHTS.sum(axis=1))
+    log_edges = np.log10(size_edges)
+    nx = 10 ** _inverse_cdf(u_nx, log_edges, size_weights.sum(axis=1))
     ny = np.empty(n)
-    rows = np.searchsorted(SIZE_EDGES, nx) - 1
+    rows = np.searchsorted(size_edges, nx) - 1
     for row in np.unique(rows):
         chosen = rows == row
-        ny[chosen] = 10 ** _inverse_cdf(u_ny[chosen], log_edges, SIZE_WEIGHTS[row])
+        ny[chosen] = 10 ** _inverse_cdf(u_ny[chosen], log_edges, size_weights[row])
+    edges, weights = sf_bins
     sf = 2 ** _inverse_cdf(u_sf, np.log2(edges), weights)
-    return {"sf": sf, "theta": theta, "phase": phase, "nx": nx, "ny": ny}
+    return {"sf": sf, "nx": nx, "ny": ny}
+
+
+def _share_out(n: int, channels: int, shares: Sequence[float]) -> np.ndarray:
+    """The channel of each of n cells, in the order of the channels."""
+    counts = np.array([round(share * n) for share in shares])
+    rest = n - counts.sum()
+    if rest and len(counts) > _EVNET_REST_CHANNEL:
+        counts[_EVNET_REST_CHANNEL] += rest
+    if len(counts) != channels or counts.min() < 0 or counts.sum() != n:
+        raise ValueError(
+            "`channel_shares` must hold one share of at least 0 for each of "
+            f"`input_channels`, with a sum of 1. Received: {shares} "
+            f"for {channels} channels"
+        )
+    return np.repeat(np.arange(channels), counts)
 
 
 def _sample_uniform(random, n, sf_min, sf_max, sf_corr) -> dict[str, np.ndarray]:
     del sf_corr  # the control has no correlation
-    edges, _ = _sf_bins(sf_min, sf_max, SF_EDGES < sf_max)
+    edges, _ = _sf_bins(sf_min, sf_max, SF_EDGES < sf_max, SF_WEIGHTS)
     phase = 360.0 * random.rand(n)
     theta = 180.0 * random.rand(n)
     sf = 2 ** _inverse_cdf(random.rand(n), np.log2(edges), np.ones(edges.size - 1))
@@ -241,16 +392,29 @@ def _sample_uniform(random, n, sf_min, sf_max, sf_corr) -> dict[str, np.ndarray]
     return {"sf": sf, "theta": theta, "phase": phase, "nx": nx, "ny": ny}
 
 
-def _sf_bins(sf_min, sf_max, below_max) -> tuple[np.ndarray, np.ndarray]:
+def _sf_bins(sf_min, sf_max, below_max, weights) -> tuple[np.ndarray, np.ndarray]:
     """The edges within the range, and the weights of the bins between them."""
     inside = np.flatnonzero((SF_EDGES >= sf_min) & below_max)
-    if inside.size < 2:
+    if inside.size < 2 or not weights[inside[:-1]].any():
         raise ValueError(
             "The range of spatial frequencies must hold at least one bin between "
             f"two of the edges {SF_EDGES.tolist()} cycles per degree. "
             f"Received: sf_min={sf_min}, sf_max={sf_max}"
         )
-    return SF_EDGES[inside], SF_WEIGHTS[inside[:-1]]
+    return SF_EDGES[inside], weights[inside[:-1]]
+
+
+def _check_correlation(sf_corr: float) -> None:
+    if not -1.0 <= sf_corr <= 1.0:
+        raise ValueError(f"`sf_corr` must lie in [-1, 1]. Received: sf_corr={sf_corr}")
+
+
+def _check_input_channels(input_channels: int) -> None:
+    if input_channels < 1:
+        raise ValueError(
+            "`input_channels` must be at least 1. "
+            f"Received: input_channels={input_channels}"
+        )
 
 
 def _inverse_cdf(u, edges, weights) -> np.ndarray:
