@@ -1,6 +1,5 @@
 """Layers of primary visual cortex, and the others that our models are made of."""
 
-from v1keras.layers import saved_by_0_1_0 as saved_by_0_1_0  # registers a class
 from v1keras.layers.batch_normalization import BatchNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.mean_logits import AVERAGES, MeanLogits

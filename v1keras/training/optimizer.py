@@ -1,7 +1,6 @@
 """The paper's optimiser and its learning-rate schedules."""
 
 import keras
-import tensorflow as tf
 
 from v1keras.training.config import TrainConfig
 
@@ -42,6 +41,8 @@ class L2SGD(keras.optimizers.SGD):
         # Keras' own update makes new tensors for weights and momentum, and TensorFlow
         # computes their products with constants as soon as a step begins and holds
         # them until the gradient comes: several times the weights in memory.
+        import tensorflow as tf
+
         velocity = self.momentums[self._get_variable_index(variable)]
         with tf.control_dependencies([gradient]):
             decay = self.l2 * tf.convert_to_tensor(variable)
