@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.samples import INPUT_NAMES
+from export.requests import INPUT_NAMES
 from v1keras.command_line import option, run
 
 _SIGNATURE = "serve_bytes"

@@ -1,14 +1,12 @@
-"""Settings and result of an export."""
+"""Settings of an export."""
 
 import dataclasses
-from pathlib import Path
 
-from export.agreement import Agreement
-from export.convert import QUANTIZATIONS
 from v1keras.command_line import option
 from v1keras.corruptions import SEVERITIES, canonical_name
 
 FORMATS = ("savedmodel", "tflite")
+QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 NOISE_MODES = ("off", "fixed", "stochastic")
 
 
@@ -119,31 +117,7 @@ class ExportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportResult:
-    """What an export has made.
+class RollbackConfig:
+    """Settings of `python -m export --rollback`."""
 
-    Args:
-        path: Path. The new version's folder, `<out>/<version>`.
-        version: int. Its number, in Unix seconds.
-        saved_model: Path or None. The folder of the SavedModel (the same).
-        litert: Path or None. The LiteRT file.
-        split: str. Where the images of the checks come from: `"validation"` or
-            `"test"`.
-        agreements: tuple of `Agreement`. The measured deviations from Keras.
-        accuracy: dict from source (`"keras"`, `"serving_default"`, `"litert"`,
-            `"baseline"`) to a dict from slice (`"clean"`, `"contrast/3"`,
-            `"corrupted"`) to the share of right answers.
-        milliseconds: dict from source (a signature or `"litert"`) to the median time
-            of a request with one image.
-        sizes: dict from format to the size of its files, in bytes.
-    """
-
-    path: Path
-    version: int
-    saved_model: Path | None
-    litert: Path | None
-    split: str
-    agreements: tuple[Agreement, ...]
-    accuracy: dict[str, dict[str, float]]
-    milliseconds: dict[str, float]
-    sizes: dict[str, int]
+    out: str = option(required=True, help="The served folder.")

@@ -1,6 +1,5 @@
 """What a user of exported files must know, and where they come from."""
 
-import hashlib
 import json
 import os
 import zipfile
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from export.config import ExportConfig
-from export.sign import LABELS_FILE
+from export.saved_model import LABELS_FILE
 from export.source import Source
-from v1keras.files import write_json
+from v1keras.files import file_fingerprint, write_json
 from v1keras.training import versions
 
 METADATA_FILE = "metadata.json"
@@ -35,8 +34,8 @@ def write_metadata(
         source: `Source`.
         split: str. Where the images of the checks come from.
         images: int. How many they are.
-        accuracy: dict from source to a dict from slice to the share of right answers.
-        milliseconds: dict from source to the time of a request with one image.
+        accuracy: dict from model to a dict from slice to the share of right answers.
+        milliseconds: dict from endpoint to the time of a request with one image.
         sizes: dict from format to bytes.
 
     Returns:
@@ -110,10 +109,8 @@ def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
 
 def _checksums(folder: Path) -> dict[str, str]:
     """SHA-256 digests of all files, by their paths within the folder."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            digests[path.relative_to(folder).as_posix()] = digest
-    return digests
+    return {
+        path.relative_to(folder).as_posix(): file_fingerprint(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

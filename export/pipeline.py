@@ -2,31 +2,67 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from export import evaluate, markers, push, warmup
-from export.agreement import Agreement, tolerance_of
+from export import blessing, evaluator, infra_validator, pusher
 from export.card import write_card
-from export.checks import CLEAN, CheckImages, select_images
-from export.config import ExportConfig, ExportResult
-from export.convert import LITERT_FILE, convert_to_litert
+from export.check_images import (
+    CLEAN,
+    CheckImages,
+    open_check_dataset,
+    select_images,
+    spread,
+)
+from export.config import ExportConfig
+from export.infra_validator import Parity
+from export.litert import convert_to_litert
 from export.metadata import attach_metadata, write_metadata
-from export.models_config import refresh
 from export.quantize import require_quantizer
+from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
 from export.robustness import read_robustness
-from export.samples import INPUT_NAMES
-from export.sign import LABELS_FILE, write_labels, write_saved_model
-from export.source import Source, open_dataset, open_source, spread
-from export.validate import judge, keras_logits, replay
+from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
+from export.saved_model import LABELS_FILE, write_labels, write_saved_model
+from export.server import refresh
+from export.source import Source, open_source
 from v1keras.data import ImageDataset
-from v1keras.files import write_json
 from v1keras.layers import is_stochastic
 
-_SAVED_MODEL_FILE = "saved_model.pb"
 _WARMUP_IMAGES = 4
+_ENDPOINTS = {"savedmodel": tuple(INPUT_NAMES), "tflite": (LITERT,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """What an export has made.
+
+    Args:
+        path: Path. The new version's folder, `<out>/<version>`.
+        version: int. Its number, in Unix seconds.
+        saved_model: Path or None. The folder of the SavedModel (the same).
+        litert: Path or None. The LiteRT file.
+        split: str. Where the images of the checks come from: `"validation"` or
+            `"test"`.
+        parity: tuple of `Parity`. The measured differences from Keras, one for each
+            endpoint: a signature of the SavedModel or `"litert"`.
+        accuracy: dict from model (`"keras"`, `"serving_default"`, `"litert"`,
+            `"baseline"`) to a dict from slice (`"clean"`, `"contrast/3"`,
+            `"corrupted"`) to the share of right answers.
+        milliseconds: dict from endpoint to the median time of a request with one
+            image.
+        sizes: dict from format to the size of its files, in bytes.
+    """
+
+    path: Path
+    version: int
+    saved_model: Path | None
+    litert: Path | None
+    split: str
+    parity: tuple[Parity, ...]
+    accuracy: dict[str, dict[str, float]]
+    milliseconds: dict[str, float]
+    sizes: dict[str, int]
 
 
 def export_run(config: ExportConfig) -> ExportResult:
@@ -59,9 +95,9 @@ def export_run(config: ExportConfig) -> ExportResult:
     'model.tflite'
     """
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
-    dataset = open_dataset(source, config.dataset, config.data_dir)
+    dataset = open_check_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
-    baseline = evaluate.find_baseline(config.baseline, config.out, source.labels)
+    baseline = evaluator.find_baseline(config.baseline, config.out, source.labels)
     robustness = read_robustness(source.runs, config.evaluation)
     if config.quantize == "int8":
         require_quantizer()
@@ -72,24 +108,21 @@ def export_run(config: ExportConfig) -> ExportResult:
         corruptions=config.corruptions,
         severity=config.severity,
     )
-    passed: dict[str, Any] = {}
+    passed = {}
     try:
-        with push.staging(config.out) as folder:
-            answers, expected, agreements = _validate(
+        with pusher.staging(config.out) as folder:
+            answers, expected, parity = _validate(
                 config, source, dataset, images, folder
             )
-            milliseconds, sizes = _milliseconds(answers), _sizes(folder)
-            passed[markers.INFRA_BLESSED] = _bless_infrastructure(
-                agreements, milliseconds, sizes
-            )
+            infra = infra_validator.bless(parity, answers, _sizes(folder))
+            passed[blessing.INFRA_BLESSED] = infra
             evaluation = _evaluate(config, source, images, answers, expected, baseline)
-            passed[markers.BLESSED] = _bless(evaluation)
-            for name, content in passed.items():
-                write_json(folder / name, content)
+            passed[blessing.BLESSED] = evaluator.bless(evaluation)
+            blessing.write_markers(folder, passed)
             figures = {
                 "accuracy": evaluation.accuracy,
-                "milliseconds": milliseconds,
-                "sizes": sizes,
+                "milliseconds": infra["milliseconds"],
+                "sizes": infra["bytes"],
             }
             metadata = write_metadata(
                 folder,
@@ -100,16 +133,16 @@ def export_run(config: ExportConfig) -> ExportResult:
                 **figures,
             )
             write_card(folder, Path(config.out).name, metadata, robustness)
-            path = push.publish(folder, config.out)
-    except markers.RejectedError as error:
-        error.folder = markers.write_rejection(
+            path = pusher.publish(folder, config.out)
+    except blessing.RejectedError as error:
+        error.folder = blessing.write_rejection(
             config.out, {**passed, error.marker: error.content}
         )
         raise
     except tf.errors.OpError as error:
         raise OSError(f"the export could not be written: {error.message}") from error
     if config.keep is not None:
-        push.keep(config.out, config.keep)
+        pusher.keep(config.out, config.keep)
     refresh(config.out)
     return ExportResult(
         path=path,
@@ -117,18 +150,18 @@ def export_run(config: ExportConfig) -> ExportResult:
         saved_model=path if "savedmodel" in config.formats else None,
         litert=path / LITERT_FILE if "tflite" in config.formats else None,
         split=images.split,
-        agreements=agreements,
+        parity=parity,
         **figures,
     )
 
 
 def _check_replacement(config: ExportConfig) -> None:
     """A server that loads SavedModels stumbles over a newer version without one."""
-    found = push.versions(config.out)
+    found = pusher.list_versions(config.out)
     if not found or "savedmodel" in config.formats:
         return
     newest = Path(config.out) / str(found[-1])
-    if (newest / _SAVED_MODEL_FILE).exists():
+    if (newest / SAVED_MODEL_FILE).exists():
         raise ValueError(
             f"{newest} holds a SavedModel, so a newer version must hold one too. "
             f"Received: formats={','.join(config.formats)}, out={config.out}"
@@ -160,83 +193,57 @@ def _validate(
     dataset: ImageDataset,
     images: CheckImages,
     folder: Path,
-) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[Agreement, ...]]:
+) -> tuple[dict[str, Answers], np.ndarray, tuple[Parity, ...]]:
     """Makes the files, asks them in a fresh process and compares their answers."""
     stacked, clean = images.stacked(), images.slices[CLEAN]
     try:
         _write(config, source, dataset, folder)
-        if "savedmodel" in config.formats and warmup.is_available():
-            warmup.write_warmup(
-                folder, clean[:_WARMUP_IMAGES], model_name=Path(config.out).name
-            )
-        expected = keras_logits(
+        if "savedmodel" in config.formats and can_write_warmup():
+            name = Path(config.out).name
+            write_warmup(folder, clean[:_WARMUP_IMAGES], model_name=name)
+        expected = infra_validator.keras_logits(
             source.model,
             stacked,
             batch_size=config.batch_size,
             is_noisy=is_stochastic(source.model),
         )
-        answers = replay(folder, stacked, batch_size=config.batch_size)
-        agreements = judge(
+        answers = ask_apart(folder, stacked, batch_size=config.batch_size)
+        parity = infra_validator.validate(
             answers,
             images.divide(expected)[CLEAN],
             source.labels,
-            sources=_sources(config),
+            endpoints=[name for each in config.formats for name in _ENDPOINTS[each]],
             quantize=config.quantize,
         )
     except ValueError as error:
-        raise markers.RejectedError(
-            markers.INFRA_NOT_BLESSED, [" ".join(str(error).split())]
+        raise blessing.RejectedError(
+            blessing.INFRA_NOT_BLESSED, [" ".join(str(error).split())]
         ) from error
-    return answers, expected, agreements
-
-
-def _sources(config: ExportConfig) -> tuple[str, ...]:
-    """What the exported files must answer to."""
-    parts = {"savedmodel": tuple(INPUT_NAMES), "tflite": ("litert",)}
-    return tuple(name for each in config.formats for name in parts[each])
-
-
-def _bless_infrastructure(
-    agreements: tuple[Agreement, ...],
-    milliseconds: dict[str, float],
-    sizes: dict[str, int],
-) -> dict[str, Any]:
-    """The content of the marker of TFX's infra validator, or a rejection."""
-    figures = {
-        "agreements": [dataclasses.asdict(item) for item in agreements],
-        "milliseconds": milliseconds,
-        "bytes": sizes,
-    }
-    reasons = [
-        f"{item.source}: {reason}" for item in agreements for reason in item.reasons
-    ]
-    if reasons:
-        raise markers.RejectedError(markers.INFRA_NOT_BLESSED, reasons, figures)
-    return {"reasons": [], **figures}
+    return answers, expected, parity
 
 
 def _evaluate(
     config: ExportConfig,
     source: Source,
     images: CheckImages,
-    answers: dict[str, np.ndarray],
+    answers: dict[str, Answers],
     expected: np.ndarray,
     baseline: Path | None,
-) -> evaluate.Evaluation:
-    exported = evaluate.exported_logits(answers)
-    logits = {evaluate.KERAS: expected, **exported}
+) -> evaluator.Evaluation:
+    exported = evaluator.exported_logits(answers)
+    logits = {evaluator.KERAS: expected, **exported}
     if baseline is not None:
         try:
-            logits[evaluate.BASELINE] = evaluate.baseline_logits(
+            logits[evaluator.BASELINE] = evaluator.baseline_logits(
                 baseline, images.stacked(), batch_size=config.batch_size
             )
         except ValueError as error:
-            raise markers.RejectedError(markers.NOT_BLESSED, [str(error)]) from error
-    thresholds = evaluate.Thresholds(
+            raise blessing.RejectedError(blessing.NOT_BLESSED, [str(error)]) from error
+    thresholds = evaluator.Thresholds(
         config.min_accuracy,
         config.max_loss,
         {
-            name: tolerance_of(
+            name: infra_validator.tolerance_of(
                 name,
                 quantize=config.quantize,
                 is_stochastic=is_stochastic(source.model),
@@ -244,29 +251,13 @@ def _evaluate(
             for name in exported
         },
     )
-    return evaluate.evaluate(logits, images, source.labels, thresholds)
-
-
-def _bless(evaluation: evaluate.Evaluation) -> dict[str, Any]:
-    """The content of the marker of TFX's evaluator, or a rejection."""
-    content = dataclasses.asdict(evaluation)
-    if evaluation.reasons:
-        raise markers.RejectedError(markers.NOT_BLESSED, evaluation.reasons, content)
-    return content
-
-
-def _milliseconds(answers: dict[str, np.ndarray]) -> dict[str, float]:
-    return {
-        key.split("/")[0]: float(value)
-        for key, value in answers.items()
-        if key.endswith("/milliseconds")
-    }
+    return evaluator.judge_accuracy(logits, images, source.labels, thresholds)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of each format; labels and metadata do not count."""
     parts = {
-        "savedmodel": [folder / _SAVED_MODEL_FILE, *folder.glob("variables/*")],
+        "savedmodel": [folder / SAVED_MODEL_FILE, *folder.glob("variables/*")],
         "tflite": [folder / LITERT_FILE],
     }
     return {

@@ -34,14 +34,9 @@ _WEIGHTED_OPERATIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BITS = 8
 
 
-def is_available() -> bool:
-    """Whether `ai-edge-quantizer`, which does the work, is installed."""
-    return importlib.util.find_spec("ai_edge_quantizer") is not None
-
-
 def require_quantizer() -> None:
     """Raises a `ValueError` that names the package if it is not installed."""
-    if not is_available():
+    if importlib.util.find_spec("ai_edge_quantizer") is None:
         raise ValueError(
             "int8 needs the package ai-edge-quantizer: pip install 'v1keras[int8]'"
         )

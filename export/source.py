@@ -1,23 +1,14 @@
-"""What is exported: one run, or several as an ensemble, and its data set."""
+"""What is exported: one run, or several as an ensemble."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 
 import v1keras
-from export.sign import unique_labels
-from v1keras.data import ImageDataset, Split, load_dataset
+from export.saved_model import unique_labels
 from v1keras.models import build_ensemble
 from v1keras.training import Run, check_same_classes
-
-FOLD_SETTINGS = {
-    "validation_fraction": "validation_fraction",
-    "validation_source": "validation_source",
-    "seed": "split_seed",
-}
-"""Arguments of `load_dataset` that make the validation fold, and what runs call them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,57 +78,3 @@ def _load_model(run: Run) -> keras.Model:
             f"input_shape={model.input_shape}, output_shape={model.output_shape}"
         )
     return model
-
-
-def open_dataset(
-    source: Source, name: str | None = None, data_dir: str | None = None
-) -> ImageDataset:
-    """Opens the data set whose images the checks use, with the fold of the first run.
-
-    Args:
-        source: `Source`.
-        name: str or None. A data set; `None` is that of the first run.
-        data_dir: str or None. Where TensorFlow Datasets keeps its files.
-
-    Returns:
-        An `ImageDataset`.
-
-    Raises:
-        ValueError: if its classes are not those of the source.
-    """
-    first = source.runs[0].config
-    name = name or first["data"]["name"]
-    fold = {
-        argument: first["settings"][setting]
-        for argument, setting in FOLD_SETTINGS.items()
-        if setting in first["settings"]
-    }
-    try:
-        dataset = load_dataset(
-            name, image_size=source.image_size, data_dir=data_dir, **fold
-        )
-    except OSError as error:
-        raise ValueError(
-            f"the checks need images: give --dataset or --data_dir ({error})"
-        ) from error
-    if tuple(dataset.class_names) != source.class_names:
-        raise ValueError(
-            "the data set must have the classes of the run. "
-            f"Received: dataset={name}, run={source.runs[0].path}"
-        )
-    return dataset
-
-
-def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `count` images, evenly spaced, because classes are often in order.
-
-    Args:
-        split: `v1keras.data.Split`.
-        count: int.
-
-    Returns:
-        Tuple of a uint8 array (N, S, S, 3) and an int array (N,) of their classes.
-    """
-    indices = np.linspace(0, len(split) - 1, min(count, len(split)))
-    indices = np.unique(indices.round().astype(int))
-    return np.asarray(split.images[indices]), split.labels[indices]

@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 
 from export.client import ClientConfig, classify, main
-from export.samples import INPUT_NAMES
-from export.sign import write_saved_model
+from export.requests import INPUT_NAMES
+from export.saved_model import write_saved_model
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")

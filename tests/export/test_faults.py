@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import ExportConfig, export_run, push, versions
-from export.replay import answer_all
+from export import ExportConfig, export_run, list_versions, pusher
+from export.runtimes import ask_all
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {"saved_model.pb", "BLESSED", "INFRA_BLESSED", "metadata.json", "model.tflite"}
@@ -54,9 +54,9 @@ def start(arguments, program=(sys.executable,), **settings):
 
 def assert_whole(path):
     assert {entry.name for entry in path.iterdir()} >= WHOLE
-    answers = answer_all(path, np.zeros((1, 32, 32, 3), np.uint8))
-    assert np.isfinite(answers["serve_bytes/logits"]).all()
-    assert np.isfinite(answers["litert/logits"]).all()
+    answers = ask_all(path, np.zeros((1, 32, 32, 3), np.uint8))
+    assert np.isfinite(answers["serve_bytes"].logits).all()
+    assert np.isfinite(answers["litert"].logits).all()
 
 
 @pytest.mark.slow
@@ -66,11 +66,11 @@ def test_killed_at_any_stage_and_started_again(runs, tmp_path):
         "pipeline": (
             "write_saved_model",
             "convert_to_litert",
-            "replay",
+            "ask_apart",
             "_evaluate",
             "write_card",
         ),
-        "push": ("_synchronize",),
+        "pusher": ("_synchronize",),
     }
     for module, functions in stages.items():
         for function in functions:
@@ -79,7 +79,7 @@ def test_killed_at_any_stage_and_started_again(runs, tmp_path):
             _, error = process.communicate()
             assert process.returncode == -signal.SIGKILL, error
             # The half version is there, but no server looks at it.
-            assert versions(out) == ()
+            assert list_versions(out) == ()
             assert len(list(out.iterdir())) == 1
     config = ExportConfig(
         run=(str(runs / "base"),), out=str(out), min_accuracy=0.001, images=16
@@ -93,9 +93,9 @@ def test_killed_at_any_stage_and_started_again(runs, tmp_path):
 @pytest.mark.parametrize("megabytes", [0.1, 2])
 def test_a_full_disk_leaves_everything_as_it_was(runs, tmp_path, megabytes):
     out = tmp_path / "served"
-    with push.staging(out) as folder:
+    with pusher.staging(out) as folder:
         (folder / "labels.txt").write_text("kept")
-        path = push.publish(folder, out)
+        path = pusher.publish(folder, out)
     limit = int(megabytes * 1e6)
     process = start(
         ["-m", "export", *flags(runs / "base", out), "--baseline=none"],
@@ -157,7 +157,7 @@ def test_two_exports_at_once_make_two_versions(runs, tmp_path):
     for process in processes:
         _, error = process.communicate()
         assert process.returncode == 0, error
-    found = versions(out)
+    found = list_versions(out)
     assert len(found) == 2
     assert sorted(entry.name for entry in out.iterdir()) == sorted(map(str, found))
     for version in found:

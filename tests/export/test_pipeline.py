@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from export import ExportConfig, RejectedError, export_run, versions
+from export import ExportConfig, RejectedError, export_run, list_versions
 from export.__main__ import main
-from export.replay import answer_all
-from export.samples import INPUT_NAMES
-from export.sign import write_saved_model
+from export.requests import INPUT_NAMES
+from export.runtimes import ask_all
+from export.saved_model import write_saved_model
 from export.source import open_source
 from v1keras.data import load_dataset
 from v1keras.training import Run
@@ -106,26 +106,26 @@ def test_litert_file_holds_its_labels_and_its_input(exported):
 
 
 def test_every_way_to_ask_was_compared(exported):
-    sources = {agreement.source for agreement in exported.agreements}
-    assert sources == {*INPUT_NAMES, "litert"}
-    assert all(agreement.reasons == () for agreement in exported.agreements)
-    assert {item.images for item in exported.agreements} == {8, IMAGES}
-    assert set(exported.milliseconds) == sources
+    endpoints = {item.endpoint for item in exported.parity}
+    assert endpoints == {*INPUT_NAMES, "litert"}
+    assert all(item.reasons == () for item in exported.parity)
+    assert {item.images for item in exported.parity} == {8, IMAGES}
+    assert set(exported.milliseconds) == endpoints
     assert exported.sizes["tflite"] == exported.litert.stat().st_size
     marker = json.loads((exported.path / "INFRA_BLESSED").read_text())
     assert marker["milliseconds"] == exported.milliseconds
     assert marker["bytes"] == exported.sizes
-    assert {item["source"] for item in marker["agreements"]} == sources
+    assert {item["endpoint"] for item in marker["parity"]} == endpoints
 
 
 def test_noise_is_off_unless_asked_for(exported, runs, test_images):
     model = open_source([str(runs / "standard")], noise="off").model
     expected = model.predict(test_images.astype(np.float32), verbose=0)
     for _ in range(2):
-        answers = answer_all(exported.path, test_images)
-        for source in ("serving_default", "litert"):
+        answers = ask_all(exported.path, test_images)
+        for endpoint in ("serving_default", "litert"):
             np.testing.assert_allclose(
-                answers[f"{source}/logits"], expected, rtol=1e-4, atol=1e-4
+                answers[endpoint].logits, expected, rtol=1e-4, atol=1e-4
             )
     metadata = json.loads((exported.path / "metadata.json").read_text())
     assert metadata["noise"]["mode"] == "off"
@@ -134,18 +134,18 @@ def test_noise_is_off_unless_asked_for(exported, runs, test_images):
 @pytest.mark.slow
 def test_fixed_noise_is_the_same_in_every_batch(runs, tmp_path, test_images):
     result = export(runs / "standard", tmp_path / "out", noise="fixed", noise_seed=5)
-    together = answer_all(result.path, test_images)
-    alone = answer_all(result.path, test_images[2:3])
+    together = ask_all(result.path, test_images)
+    alone = ask_all(result.path, test_images[2:3])
     model = open_source([str(runs / "standard")], noise="fixed", noise_seed=5).model
     expected = model.predict(test_images.astype(np.float32), verbose=0)
     quiet = open_source([str(runs / "standard")]).model
     quiet = quiet.predict(test_images.astype(np.float32), verbose=0)
     assert np.abs(expected - quiet).max() > 1e-2
-    for source in ("serving_default", "litert"):
-        logits = together[f"{source}/logits"]
+    for endpoint in ("serving_default", "litert"):
+        logits = together[endpoint].logits
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(
-            alone[f"{source}/logits"][0], logits[2], rtol=1e-4, atol=1e-4
+            alone[endpoint].logits[0], logits[2], rtol=1e-4, atol=1e-4
         )
 
 
@@ -154,8 +154,8 @@ def test_stochastic_noise_differs_from_image_to_image(runs, tmp_path, test_image
     result = export(
         runs / "standard", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
     )
-    answers = answer_all(result.path, np.repeat(test_images[:1], 3, axis=0))
-    logits = answers["serving_default/logits"]
+    answers = ask_all(result.path, np.repeat(test_images[:1], 3, axis=0))
+    logits = answers["serving_default"].logits
     assert np.ptp(logits, axis=0).max() > 1e-2
 
 
@@ -164,7 +164,7 @@ def test_stochastic_noise_of_a_model_without_noise_is_none(runs, tmp_path):
     result = export(
         runs / "no_noise", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
     )
-    assert max(agreement.logits for agreement in result.agreements) < 1e-4
+    assert max(item.logits for item in result.parity) < 1e-4
 
 
 @pytest.mark.slow
@@ -181,9 +181,9 @@ def test_ensemble_averages_its_runs(runs, tmp_path, test_images):
     members = [
         open_source([run]).model.predict(pixels, verbose=0) for run in config.run
     ]
-    answers = answer_all(result.path, test_images)
+    answers = ask_all(result.path, test_images)
     np.testing.assert_allclose(
-        answers["serving_default/logits"], np.mean(members, 0), rtol=1e-4, atol=1e-4
+        answers["serving_default"].logits, np.mean(members, 0), rtol=1e-4, atol=1e-4
     )
     metadata = json.loads((result.path / "metadata.json").read_text())
     assert [run["name"] for run in metadata["runs"]] == ["standard", "base"]
@@ -207,13 +207,13 @@ def test_two_exports_make_two_versions_and_keep_forgets(runs, tmp_path):
     out = tmp_path / "base"
     first = export(runs / "base", out, formats=("tflite",))
     second = export(runs / "base", out, formats=("tflite",))
-    assert versions(out) == (first.version, second.version)
+    assert list_versions(out) == (first.version, second.version)
     assert "saved_model.pb" not in tree(second.path)
     third = export(runs / "base", out, keep=1)
-    assert versions(out) == (third.version,)
+    assert list_versions(out) == (third.version,)
     with pytest.raises(ValueError, match="must hold one too"):
         export(runs / "base", out, formats=("tflite",))
-    assert versions(out) == (third.version,)
+    assert list_versions(out) == (third.version,)
 
 
 def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
     (markers,) = rejections(out)
     assert list(markers) == ["INFRA_NOT_BLESSED"]
     assert any("litert: logits" in r for r in markers["INFRA_NOT_BLESSED"]["reasons"])
-    assert len(markers["INFRA_NOT_BLESSED"]["agreements"]) == len(INPUT_NAMES) + 1
+    assert len(markers["INFRA_NOT_BLESSED"]["parity"]) == len(INPUT_NAMES) + 1
     shutil.rmtree(out / ".rejected")
     assert tree(out) == before
 
@@ -246,7 +246,7 @@ def test_thresholds_on_accuracy(exported, runs, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(RejectedError, match=r"litert: accuracy .* < 100.0%"):
         export(runs / "standard", out, formats=("tflite",), min_accuracy=1.0)
-    assert versions(out) == ()
+    assert list_versions(out) == ()
     (markers,) = rejections(out)
     assert set(markers) == {"INFRA_BLESSED", "NOT_BLESSED"}
     assert markers["INFRA_BLESSED"]["reasons"] == []
@@ -293,7 +293,7 @@ def test_files_that_do_not_load_are_refused(runs, tmp_path, monkeypatch, name):
     damaged_writer(monkeypatch, name)
     with pytest.raises(RejectedError, match="do not work in a fresh process"):
         export(runs / "base", tmp_path / "out")
-    assert versions(tmp_path / "out") == ()
+    assert list_versions(tmp_path / "out") == ()
     (markers,) = rejections(tmp_path / "out")
     (reason,) = markers["INFRA_NOT_BLESSED"]["reasons"]
     assert "fresh process" in reason
@@ -306,7 +306,7 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
     (broken / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(RejectedError, match="does not answer"):
         export(runs / "standard", broken.parent)
-    assert versions(broken.parent) == (1,)
+    assert list_versions(broken.parent) == (1,)
     (markers,) = rejections(broken.parent)
     assert set(markers) == {"INFRA_BLESSED", "NOT_BLESSED"}
 
@@ -369,7 +369,7 @@ def test_command_line_prints_what_was_measured(runs, tmp_path, capsys):
     flags = [f"--run={runs / 'base'}", f"--out={tmp_path}", f"--images={IMAGES}"]
     assert main([*flags, f"--min_accuracy={LEAST}"]) == 0
     shown = capsys.readouterr().out
-    (version,) = versions(tmp_path)
+    (version,) = list_versions(tmp_path)
     assert str(tmp_path / str(version)) in shown
     assert "serve_examples" in shown and "tflite" in shown
     interpreter = Interpreter(model_path=str(tmp_path / str(version) / "model.tflite"))

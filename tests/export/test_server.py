@@ -9,10 +9,9 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import push
-from export.models_config import refresh
-from export.rollback import main as rollback
-from export.server import main
+from export import pusher
+from export.__main__ import main as export_command
+from export.server import main, refresh
 
 BATCHING_FIELDS = {
     "max_batch_size": (1, ".google.protobuf.Int64Value"),
@@ -108,9 +107,9 @@ def test_compose_file_mounts_what_the_flags_name(root):
 
 
 def test_an_export_and_a_rollback_move_the_labels(root):
-    with push.staging(root / "student") as folder:
+    with pusher.staging(root / "student") as folder:
         (folder / "saved_model.pb").write_text("model")
-        number = int(push.publish(folder, root / "student").name)
+        number = int(pusher.publish(folder, root / "student").name)
     make_versions(root / "no name", 1)
     refresh(root / "student")
     assert "no name" not in (root / "models.config").read_text()
@@ -118,7 +117,7 @@ def test_an_export_and_a_rollback_move_the_labels(root):
         "stable": number,
         "previous": 300,
     }
-    assert rollback([f"--out={root / 'student'}"]) == 0
+    assert export_command(["--rollback", f"--out={root / 'student'}"]) == 0
     assert dict(parse_models(root)["student"].version_labels) == {
         "stable": 300,
         "previous": 200,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.replay import answer_saved_model
-from export.samples import INPUT_NAMES, encode_png
-from export.tfx_trainer import run_fn
+from export.requests import INPUT_NAMES, encode_png
+from export.runtimes import ask_saved_model
+from export.trainer import run_fn
 from v1keras.data import draw_shapes
 from v1keras.training import Run
 
@@ -78,16 +78,12 @@ def test_examples_in_saved_model_out(fn_args):
     assert run.config["data"]["sizes"] == {"train": 24, "validation": 9, "test": 9}
     images, _ = draw_shapes(5, image_size=SIZE, seed=9)
     expected = run.load_model().predict(images.astype(np.float32), verbose=0)
-    answers = answer_saved_model(fn_args.serving_model_dir, images)
+    answers = ask_saved_model(fn_args.serving_model_dir, images)
     for signature in INPUT_NAMES:
         np.testing.assert_allclose(
-            answers[f"{signature}/logits"], expected, rtol=1e-4, atol=1e-4
+            answers[signature].logits, expected, rtol=1e-4, atol=1e-4
         )
-    assert set(answers["serve_bytes/classes"].ravel()) == {
-        b"circle",
-        b"square",
-        b"triangle",
-    }
+    assert set(answers["serve_bytes"].classes.ravel()) == set(CLASSES)
 
     # A Trainer that is started again does not train again.
     before = (run.path / "model.keras").stat().st_mtime_ns
@@ -123,7 +119,7 @@ def test_files_that_are_not_there(fn_args, tmp_path):
 
 def test_importable_without_tfx():
     code = (
-        "import sys; sys.modules['tfx'] = None; import export.tfx_trainer as t; "
+        "import sys; sys.modules['tfx'] = None; import export.trainer as t; "
         "assert callable(t.run_fn)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

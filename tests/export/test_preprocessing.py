@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.images import decode_batch
+from export.preprocessing import decode_batch
 from v1keras.data.images import decode_image, fit_image
 
 SIZE = 16

@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.replay import answer_saved_model
-from export.samples import INPUT_NAMES, request
-from export.sign import write_saved_model
-from export.warmup import WARMUP_FILE, read_warmup, write_warmup
+from export.requests import (
+    INPUT_NAMES,
+    WARMUP_FILE,
+    make_request,
+    read_warmup,
+    write_warmup,
+)
+from export.runtimes import ask_saved_model
+from export.saved_model import write_saved_model
 
 pytest.importorskip("tensorflow_serving")
 
@@ -24,7 +29,7 @@ def test_every_signature_is_asked_about_one_image_and_several(version, images):
     for (name, inputs), count in zip(found, [1, 3] * len(INPUT_NAMES), strict=True):
         ((input_name, value),) = inputs.items()
         assert input_name == INPUT_NAMES[name]
-        np.testing.assert_array_equal(value, request(name, images[:count]))
+        np.testing.assert_array_equal(value, make_request(name, images[:count]))
 
 
 def test_records_are_what_tensorflow_serving_parses(version):
@@ -37,8 +42,8 @@ def test_records_are_what_tensorflow_serving_parses(version):
 
 
 def test_requests_that_fail_are_found_before_a_server_finds_them(version, images):
-    assert answer_saved_model(version, images[:1])["serve_bytes/logits"].shape == (1, 5)
+    assert ask_saved_model(version, images[:1])["serve_bytes"].logits.shape == (1, 5)
     wrong = images[:1, :8]
     write_warmup(version, wrong, model_name="student")
     with pytest.raises(ValueError, match="shape"):
-        answer_saved_model(version, images[:1])
+        ask_saved_model(version, images[:1])

@@ -1,15 +1,12 @@
-"""The second stage: a Keras classifier as a LiteRT (TensorFlow Lite) model."""
+"""A Keras classifier as a LiteRT (TensorFlow Lite) model."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from export.config import QUANTIZATIONS
 from export.predictor import Predictor
 from export.quantize import exact_layers, quantize_int8
-from v1keras.quiet import quiet_tensorflow
-
-LITERT_FILE = "model.tflite"
-QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
 
 def convert_to_litert(
@@ -62,8 +59,7 @@ def convert_to_litert(
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        with quiet_tensorflow():
-            flatbuffer = converter.convert()
+        flatbuffer = converter.convert()
     except Exception as error:
         # The converter raises several unrelated classes; all of them say first what
         # is missing and then list the graph.

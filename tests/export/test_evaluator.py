@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from export.checks import CheckImages
-from export.evaluate import Thresholds, evaluate, find_baseline
+from export.check_images import CheckImages
+from export.evaluator import Thresholds, find_baseline, judge_accuracy
 
 LABELS = ("a", "b", "c")
 PIXELS = np.zeros((4, 8, 8, 3), np.uint8)
@@ -25,7 +25,7 @@ def judge(logits, min_accuracy=0.1, max_loss=0.1, keras=1.0):
     thresholds = Thresholds(
         min_accuracy, max_loss, {"serving_default": keras, "litert": keras}
     )
-    return evaluate(logits, IMAGES, LABELS, thresholds)
+    return judge_accuracy(logits, IMAGES, LABELS, thresholds)
 
 
 def test_accuracies_are_shares_of_right_answers():

@@ -1,7 +1,7 @@
 import json
 import multiprocessing
 
-from export.markers import NOT_BLESSED, RejectedError, write_rejection
+from export.blessing import NOT_BLESSED, RejectedError, write_rejection
 
 
 def _reject(out, count):

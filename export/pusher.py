@@ -1,4 +1,4 @@
-"""The last stage: a finished version appears in the served folder, or nothing does.
+"""A finished version appears in the served folder, or nothing does.
 
 A served folder holds one sub-folder for each version, named by a number (Unix
 seconds here, as TFX's pusher does); a server takes the highest. Everything is
@@ -20,7 +20,7 @@ _STAGING = ".staging-"
 _WITHDRAWN = ".withdrawn-"
 
 
-def versions(out: str | os.PathLike) -> tuple[int, ...]:
+def list_versions(out: str | os.PathLike) -> tuple[int, ...]:
     """The versions in a served folder, oldest first.
 
     Args:
@@ -96,7 +96,7 @@ def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     """
     out = Path(out)
     _synchronize(folder)
-    number = max([int(time.time()), *(version + 1 for version in versions(out))])
+    number = max([int(time.time()), *(version + 1 for version in list_versions(out))])
     while True:
         target = out / str(number)
         try:
@@ -123,7 +123,7 @@ def keep(out: str | os.PathLike, count: int) -> tuple[int, ...]:
     """
     if count < 1:
         raise ValueError(f"`count` must be at least 1. Received: count={count}")
-    removed = versions(out)[:-count]
+    removed = list_versions(out)[:-count]
     for version in removed:
         # Another exporter may be keeping as many at the same time.
         with contextlib.suppress(FileNotFoundError):
@@ -143,7 +143,7 @@ def roll_back(out: str | os.PathLike) -> tuple[int, int]:
     Raises:
         ValueError: if there is no earlier version.
     """
-    found = versions(out)
+    found = list_versions(out)
     if len(found) < 2:
         raise ValueError(
             "a rollback needs at least two versions. "

@@ -5,11 +5,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from export.source import FOLD_SETTINGS, Source, spread
+from export.source import Source
 from v1keras.corruptions import corrupt
-from v1keras.data import ImageDataset
+from v1keras.data import ImageDataset, Split, load_dataset
 
 CLEAN = "clean"
+# Arguments of `load_dataset` that make the validation fold, and what runs call them.
+_FOLD_SETTINGS = {
+    "validation_fraction": "validation_fraction",
+    "validation_source": "validation_source",
+    "seed": "split_seed",
+}
 # Part of the corruptions' random streams; exports of one model see the same images.
 _SEED = 0
 
@@ -38,6 +44,45 @@ class CheckImages:
         return dict(zip(self.slices, parts, strict=True))
 
 
+def open_check_dataset(
+    source: Source, name: str | None = None, data_dir: str | None = None
+) -> ImageDataset:
+    """Opens the data set whose images the checks use, with the fold of the first run.
+
+    Args:
+        source: `Source`.
+        name: str or None. A data set; `None` is that of the first run.
+        data_dir: str or None. Where TensorFlow Datasets keeps its files.
+
+    Returns:
+        An `ImageDataset`.
+
+    Raises:
+        ValueError: if its classes are not those of the source.
+    """
+    first = source.runs[0].config
+    name = name or first["data"]["name"]
+    fold = {
+        argument: first["settings"][setting]
+        for argument, setting in _FOLD_SETTINGS.items()
+        if setting in first["settings"]
+    }
+    try:
+        dataset = load_dataset(
+            name, image_size=source.image_size, data_dir=data_dir, **fold
+        )
+    except OSError as error:
+        raise ValueError(
+            f"the checks need images: give --dataset or --data_dir ({error})"
+        ) from error
+    if tuple(dataset.class_names) != source.class_names:
+        raise ValueError(
+            "the data set must have the classes of the run. "
+            f"Received: dataset={name}, run={source.runs[0].path}"
+        )
+    return dataset
+
+
 def select_images(
     source: Source,
     dataset: ImageDataset,
@@ -55,7 +100,7 @@ def select_images(
 
     Args:
         source: `Source`.
-        dataset: `ImageDataset`, as from `open_dataset`.
+        dataset: `ImageDataset`, as from `open_check_dataset`.
         count: int. How many images, evenly spaced.
         corruptions: sequence of str. Names of corruptions, one slice each. Defaults to
             `()`.
@@ -78,8 +123,23 @@ def select_images(
 
 def _has_one_fold(source: Source, dataset: ImageDataset) -> bool:
     folds = {
-        tuple(run.config["settings"].get(name) for name in FOLD_SETTINGS.values())
+        tuple(run.config["settings"].get(name) for name in _FOLD_SETTINGS.values())
         for run in source.runs
     }
     prints = {run.config["data"].get("fingerprint") for run in source.runs}
     return len(folds) == 1 and prints == {dataset.fingerprint}
+
+
+def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` images, evenly spaced, because classes are often in order.
+
+    Args:
+        split: `v1keras.data.Split`.
+        count: int.
+
+    Returns:
+        Tuple of a uint8 array (N, S, S, 3) and an int array (N,) of their classes.
+    """
+    indices = np.linspace(0, len(split) - 1, min(count, len(split)))
+    indices = np.unique(indices.round().astype(int))
+    return np.asarray(split.images[indices]), split.labels[indices]

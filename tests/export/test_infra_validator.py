@@ -1,7 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from export.agreement import TOLERANCES, Tolerance, compare, compare_noisy, softmax
+from export.infra_validator import (
+    TOLERANCES,
+    Tolerance,
+    measure_noisy_parity,
+    measure_parity,
+    validate,
+)
+from export.runtimes import Answers
 
 EXPECTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 0.9]], np.float32)
 SHIFTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 1.3]], np.float32)
@@ -13,8 +23,8 @@ def limits(logits=1, probability=1, top1=0):
 
 def check(logits, tolerance, probabilities=None):
     logits = np.asarray(logits, np.float32)
-    probabilities = softmax(logits) if probabilities is None else probabilities
-    return compare("litert", logits, probabilities, EXPECTED, tolerance)
+    probabilities = softmax(logits, axis=-1) if probabilities is None else probabilities
+    return measure_parity("litert", logits, probabilities, EXPECTED, tolerance)
 
 
 def test_equal_answers_agree_within_every_tolerance():
@@ -63,7 +73,40 @@ def test_noisy_answers_of_the_same_model_agree():
     mean, spread = generator.normal(0, 3, (20, 5)), generator.uniform(0.1, 2, (20, 5))
     answers = mean + spread * generator.normal(size=(16, 20, 5))
     same = mean + spread * generator.normal(size=(20, 5))
-    assert compare_noisy("serve_bytes", same, answers).reasons == ()
-    assert compare_noisy("serve_bytes", same + 6 * spread, answers).reasons
+    assert measure_noisy_parity("serve_bytes", same, answers).reasons == ()
+    assert measure_noisy_parity("serve_bytes", same + 6 * spread, answers).reasons
     # A model whose noise got lost.
-    assert compare_noisy("serve_bytes", answers.mean(0), answers).reasons
+    assert measure_noisy_parity("serve_bytes", answers.mean(0), answers).reasons
+
+
+LABELS = ("a", "b", "c")
+LOGITS = np.array([[3.0, 1.0, 2.0], [0.0, 4.0, 1.0]], np.float32)
+
+
+def answers(classes=(("a", "c"), ("b", "c"))):
+    probabilities = softmax(LOGITS, axis=-1)
+    best = -np.sort(-probabilities, axis=1)[:, :2]
+    return Answers(LOGITS, probabilities, 1.0, np.array(classes), best)
+
+
+def test_every_endpoint_is_compared():
+    litert = dataclasses.replace(answers(), classes=None, scores=None)
+    given = {"serve_bytes": answers(), "litert": litert}
+    found = validate(given, LOGITS, LABELS, endpoints=list(given))
+    assert [item.endpoint for item in found] == list(given)
+    assert all(item.reasons == () for item in found)
+    assert validate(given, LOGITS[:1], LABELS, endpoints=["litert"])[0].images == 1
+
+
+def test_an_endpoint_that_does_not_answer_is_an_error():
+    with pytest.raises(ValueError, match="serve_uint8 gives no answers"):
+        validate({"litert": answers()}, LOGITS, LABELS, endpoints=["serve_uint8"])
+
+
+@pytest.mark.parametrize(
+    "classes", [(("a", "b"), ("b", "c")), (("a", "c"), ("b", "dog"))]
+)
+def test_named_classes_must_be_those_of_the_scores(classes):
+    given = {"serve_bytes": answers(classes)}
+    with pytest.raises(ValueError, match="do not belong to their scores"):
+        validate(given, LOGITS, LABELS, endpoints=["serve_bytes"])

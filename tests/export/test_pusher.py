@@ -7,25 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from export import push
-from export.__main__ import main as export_command
-from export.rollback import main
+from export import pusher
+from export.__main__ import main
 
 
 def make_version(out, content="model"):
-    with push.staging(out) as folder:
+    with pusher.staging(out) as folder:
         (folder / "variables").mkdir()
         (folder / "saved_model.pb").write_text(content)
-        return push.publish(folder, out)
+        return pusher.publish(folder, out)
 
 
 def test_a_version_appears_whole(tmp_path):
     out = tmp_path / "served" / "model"
     before = int(time.time())
-    with push.staging(out) as folder:
+    with pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("model")
-        assert push.versions(out) == ()
-        path = push.publish(folder, out)
+        assert pusher.list_versions(out) == ()
+        path = pusher.publish(folder, out)
     assert path.parent == out
     assert before <= int(path.name) <= time.time()
     assert (path / "saved_model.pb").read_text() == "model"
@@ -35,7 +34,7 @@ def test_a_version_appears_whole(tmp_path):
 
 def test_versions_in_one_second_get_different_numbers(tmp_path):
     paths = [make_version(tmp_path, str(index)) for index in range(4)]
-    assert push.versions(tmp_path) == tuple(int(path.name) for path in paths)
+    assert pusher.list_versions(tmp_path) == tuple(int(path.name) for path in paths)
     assert [(path / "saved_model.pb").read_text() for path in paths] == list("0123")
 
 
@@ -47,7 +46,7 @@ def test_a_newer_number_than_now_is_not_undercut(tmp_path):
 
 def test_a_failure_leaves_nothing(tmp_path):
     out = tmp_path / "model"
-    with pytest.raises(RuntimeError), push.staging(out) as folder:
+    with pytest.raises(RuntimeError), pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("half")
         raise RuntimeError
     assert not out.exists()
@@ -55,7 +54,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 def test_a_failure_leaves_earlier_versions(tmp_path):
     path = make_version(tmp_path)
-    with pytest.raises(RuntimeError), push.staging(tmp_path) as folder:
+    with pytest.raises(RuntimeError), pusher.staging(tmp_path) as folder:
         (folder / "saved_model.pb").write_text("half")
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
@@ -66,14 +65,14 @@ def test_out_must_not_be_a_file(tmp_path):
     (tmp_path / "model").write_text("a file")
     with (
         pytest.raises(FileExistsError, match="must be a folder"),
-        push.staging(tmp_path / "model"),
+        pusher.staging(tmp_path / "model"),
     ):
         pass
     assert (tmp_path / "model").read_text() == "a file"
 
 
 def _stage_and_die(out):
-    with push.staging(out) as folder:
+    with pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("half")
         os._exit(1)
 
@@ -90,10 +89,10 @@ def test_what_a_killed_exporter_left_is_removed(tmp_path):
 
 
 def test_two_exporters_do_not_disturb_each_other(tmp_path):
-    with push.staging(tmp_path) as first:
+    with pusher.staging(tmp_path) as first:
         (first / "saved_model.pb").write_text("first")
         second_path = make_version(tmp_path, "second")
-        first_path = push.publish(first, tmp_path)
+        first_path = pusher.publish(first, tmp_path)
     assert (first_path / "saved_model.pb").read_text() == "first"
     assert (second_path / "saved_model.pb").read_text() == "second"
 
@@ -112,14 +111,14 @@ def test_many_processes_make_as_many_versions(tmp_path):
         process.start()
     for process in processes:
         process.join()
-    assert len(push.versions(tmp_path)) == 40
+    assert len(pusher.list_versions(tmp_path)) == 40
     assert len(list(tmp_path.iterdir())) == 40
 
 
 def _make_versions_and_keep(out, count):
     for _ in range(count):
         make_version(out)
-        push.keep(out, 1)
+        pusher.keep(out, 1)
 
 
 def test_many_processes_keep_one_version(tmp_path):
@@ -133,17 +132,17 @@ def test_many_processes_keep_one_version(tmp_path):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert len(push.versions(tmp_path)) == 1
+    assert len(pusher.list_versions(tmp_path)) == 1
 
 
 def _withdraw_and_die(out, function, monkeypatch):
-    monkeypatch.setattr(push.shutil, "rmtree", lambda *_, **__: os._exit(1))
+    monkeypatch.setattr(pusher.shutil, "rmtree", lambda *_, **__: os._exit(1))
     function(out)
 
 
 @pytest.mark.parametrize(
     "function,left",
-    [(push.roll_back, [0, 1]), (lambda out: push.keep(out, 2), [1, 2])],
+    [(pusher.roll_back, [0, 1]), (lambda out: pusher.keep(out, 2), [1, 2])],
     ids=("rollback", "keep"),
 )
 def test_killed_while_a_version_goes(tmp_path, monkeypatch, function, left):
@@ -155,17 +154,17 @@ def test_killed_while_a_version_goes(tmp_path, monkeypatch, function, left):
     process.join()
     assert process.exitcode == 1
     # It is gone for servers, and its files go with the next export.
-    assert push.versions(tmp_path) == tuple(numbers[index] for index in left)
+    assert pusher.list_versions(tmp_path) == tuple(numbers[index] for index in left)
     assert len(list(tmp_path.iterdir())) == 3
     make_version(tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(push.versions(tmp_path)) == 3
+    assert len(list(tmp_path.iterdir())) == len(pusher.list_versions(tmp_path)) == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
 def test_a_version_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
     out = tmp_path / "model"
     events = []
-    fsync, rename = os.fsync, push.Path.rename
+    fsync, rename = os.fsync, pusher.Path.rename
 
     def record_fsync(descriptor):
         events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
@@ -175,13 +174,13 @@ def test_a_version_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
         events.append("renamed")
         return rename(path, target)
 
-    monkeypatch.setattr(push.os, "fsync", record_fsync)
-    monkeypatch.setattr(push.Path, "rename", record_rename)
-    with push.staging(out) as folder:
+    monkeypatch.setattr(pusher.os, "fsync", record_fsync)
+    monkeypatch.setattr(pusher.Path, "rename", record_rename)
+    with pusher.staging(out) as folder:
         (folder / "variables").mkdir()
         (folder / "variables" / "data").write_text("weights")
         (folder / "saved_model.pb").write_text("model")
-        push.publish(folder, out)
+        pusher.publish(folder, out)
     *before, last = events
     assert last == "model" and before.pop() == "renamed"
     assert set(before) == {"data", "variables", "saved_model.pb", folder.name}
@@ -189,28 +188,27 @@ def test_a_version_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
 
 def test_keep_removes_the_oldest(tmp_path):
     paths = [make_version(tmp_path) for _ in range(4)]
-    removed = push.keep(tmp_path, 2)
+    removed = pusher.keep(tmp_path, 2)
     assert removed == tuple(int(path.name) for path in paths[:2])
-    assert push.versions(tmp_path) == tuple(int(path.name) for path in paths[2:])
-    assert push.keep(tmp_path, 5) == ()
+    assert pusher.list_versions(tmp_path) == tuple(int(path.name) for path in paths[2:])
+    assert pusher.keep(tmp_path, 5) == ()
     with pytest.raises(ValueError, match="count=0"):
-        push.keep(tmp_path, 0)
+        pusher.keep(tmp_path, 0)
 
 
 def test_rollback_serves_the_version_before(tmp_path):
     first, second = (make_version(tmp_path) for _ in range(2))
-    assert push.roll_back(tmp_path) == (int(second.name), int(first.name))
-    assert push.versions(tmp_path) == (int(first.name),)
+    assert pusher.roll_back(tmp_path) == (int(second.name), int(first.name))
+    assert pusher.list_versions(tmp_path) == (int(first.name),)
     with pytest.raises(ValueError, match="at least two versions"):
-        push.roll_back(tmp_path)
-    assert push.versions(tmp_path) == (int(first.name),)
+        pusher.roll_back(tmp_path)
+    assert pusher.list_versions(tmp_path) == (int(first.name),)
 
 
 def test_public_names_are_functions_even_where_a_command_was_imported():
-    import export.rollback
     import export.server
 
-    for name in ("export_run", "keep", "roll_back", "versions"):
+    for name in ("export_run", "keep", "roll_back", "list_versions"):
         assert inspect.isfunction(getattr(export, name))
 
 
@@ -221,16 +219,13 @@ def test_the_lock_is_given_back(tmp_path):
     os.close(lock)
 
 
-@pytest.mark.parametrize(
-    "command", [main, lambda flags: export_command([*flags, "--rollback"])]
-)
-def test_rollback_command(tmp_path, capsys, command):
+def test_rollback_command(tmp_path, capsys):
     first, second = (make_version(tmp_path) for _ in range(2))
-    assert command([f"--out={tmp_path}"]) == 0
+    assert main([f"--out={tmp_path}", "--rollback"]) == 0
     assert f"removed {second.name}, {first.name} is" in capsys.readouterr().out
-    assert command([f"--out={tmp_path}"]) == 2
+    assert main([f"--out={tmp_path}", "--rollback"]) == 2
     assert "at least two versions" in capsys.readouterr().err
-    assert push.versions(tmp_path) == (int(first.name),)
+    assert pusher.list_versions(tmp_path) == (int(first.name),)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +238,7 @@ def test_rollback_command(tmp_path, capsys, command):
 )
 def test_bad_input_is_one_line(flags, message, tmp_path, capsys):
     flags = [flag.replace("OUT", str(tmp_path / "nothing")) for flag in flags]
-    assert export_command(["--rollback", *flags]) == 2
+    assert main(["--rollback", *flags]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

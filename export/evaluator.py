@@ -1,4 +1,4 @@
-"""The fourth stage: what is exported must be good enough, and no step back."""
+"""What is exported must be good enough, and no step back."""
 
 import dataclasses
 import os
@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from export.checks import CLEAN, CheckImages
-from export.push import versions
-from export.sign import LABELS_FILE
-from export.validate import replay
+from export.blessing import NOT_BLESSED, RejectedError
+from export.check_images import CLEAN, CheckImages
+from export.pusher import list_versions
+from export.runtimes import DEFAULT_SIGNATURE, LITERT, Answers, ask_apart
+from export.saved_model import LABELS_FILE
 
 KERAS = "keras"
 BASELINE = "baseline"
 NO_BASELINE = "none"
 CORRUPTED = "corrupted"
 # The signatures that decode images are only asked about a few of them.
-_EVALUATED = ("serving_default", "litert")
+_EVALUATED = (DEFAULT_SIGNATURE, LITERT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Thresholds:
         min_accuracy: float. On clean images, above 0 and up to 1.
         max_loss: float. How far below that of a baseline it may lie, on clean images
             and on average over corruptions.
-        keras: dict from source to how far below that of the Keras model it may lie, in
+        keras: dict from endpoint to how far below that of the Keras model it may lie, in
             each slice.
     """
 
@@ -48,7 +49,7 @@ class Evaluation:
             `"baseline"` (as far as there are such) to a dict from slice to the share of
             right answers. Slices are `"clean"`, `"<corruption>/<severity>"` and, if
             there are such, `"corrupted"`, their mean.
-        per_class: dict from source to a dict from label to the share of right answers
+        per_class: dict, by the same keys, to a dict from label to the share of right answers
             on clean images.
         thresholds: `Thresholds`.
         reasons: tuple of str. Why it is not enough; empty if it is.
@@ -62,7 +63,7 @@ class Evaluation:
     reasons: tuple[str, ...]
 
 
-def evaluate(
+def judge_accuracy(
     logits: Mapping[str, np.ndarray],
     images: CheckImages,
     labels: Sequence[str],
@@ -71,9 +72,9 @@ def evaluate(
     """Judges accuracies.
 
     Args:
-        logits: dict from source to float array (slices * N, classes), the answers to
-            `images.stacked()`, or (R, slices * N, classes) of R answers. Needs
-            `"keras"` and at least one exported file.
+        logits: dict from `"keras"`, `"baseline"` or an endpoint to float array
+            (slices * N, classes), the answers to `images.stacked()`, or
+            (R, slices * N, classes) of R answers. Needs `"keras"` and an endpoint.
         images: `CheckImages`.
         labels: sequence of str. One label a class.
         thresholds: `Thresholds`.
@@ -82,34 +83,34 @@ def evaluate(
         An `Evaluation`.
     """
     right = {
-        source: {
+        model: {
             name: answers.argmax(-1) == images.truth
             for name, answers in images.divide(values).items()
         }
-        for source, values in logits.items()
+        for model, values in logits.items()
     }
-    accuracy = {source: _accuracies(slices) for source, slices in right.items()}
+    accuracy = {model: _accuracies(slices) for model, slices in right.items()}
     per_class = {
-        source: {
+        model: {
             label: float(np.mean(slices[CLEAN][..., images.truth == index]))
             for index, label in enumerate(labels)
             if np.any(images.truth == index)
         }
-        for source, slices in right.items()
+        for model, slices in right.items()
     }
     reasons = []
-    for source in (source for source in _EVALUATED if source in accuracy):
-        found = accuracy[source]
+    for endpoint in (name for name in _EVALUATED if name in accuracy):
+        found = accuracy[endpoint]
         if found[CLEAN] < thresholds.min_accuracy:
             reasons.append(
-                f"{source}: accuracy {found[CLEAN]:.1%} < {thresholds.min_accuracy:.1%}"
+                f"{endpoint}: accuracy {found[CLEAN]:.1%} < {thresholds.min_accuracy:.1%}"
             )
-        checks = [(KERAS, name, thresholds.keras[source]) for name in images.slices]
+        checks = [(KERAS, name, thresholds.keras[endpoint]) for name in images.slices]
         if BASELINE in accuracy:
             names = {CLEAN, CORRUPTED} & set(found)
             checks += [(BASELINE, name, thresholds.max_loss) for name in sorted(names)]
         reasons += [
-            f"{source}: accuracy {found[name]:.1%} on {name} images is more than "
+            f"{endpoint}: accuracy {found[name]:.1%} on {name} images is more than "
             f"{loss:.1%} below the {accuracy[other][name]:.1%} of {other}"
             for other, name, loss in checks
             if found[name] < accuracy[other][name] - loss
@@ -130,13 +131,9 @@ def _accuracies(right: Mapping[str, np.ndarray]) -> dict[str, float]:
     return accuracy | ({CORRUPTED: float(np.mean(corrupted))} if corrupted else {})
 
 
-def exported_logits(answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The answers to all images, of those that `export.validate.replay` gives."""
-    return {
-        source: answers[f"{source}/logits"]
-        for source in _EVALUATED
-        if f"{source}/logits" in answers
-    }
+def exported_logits(answers: Mapping[str, Answers]) -> dict[str, np.ndarray]:
+    """The logits of those endpoints that were asked about all images."""
+    return {name: answers[name].logits for name in _EVALUATED if name in answers}
 
 
 def find_baseline(
@@ -161,7 +158,7 @@ def find_baseline(
     if baseline == NO_BASELINE:
         return None
     path = Path(out if baseline is None else baseline)
-    if found := versions(path):
+    if found := list_versions(path):
         path = path / str(found[-1])
     elif baseline is None:
         return None
@@ -193,7 +190,19 @@ def baseline_logits(
         ValueError: if it does not answer.
     """
     try:
-        answers = replay(version, images, batch_size=batch_size)
+        answers = ask_apart(version, images, batch_size=batch_size)
     except ValueError as error:
         raise ValueError(f"the baseline {version} does not answer: {error}") from error
     return next(iter(exported_logits(answers).values()))
+
+
+def bless(evaluation: Evaluation) -> dict:
+    """The content of the marker `BLESSED`, a dict for JSON.
+
+    Raises:
+        RejectedError: if the evaluated files are not good enough.
+    """
+    content = dataclasses.asdict(evaluation)
+    if evaluation.reasons:
+        raise RejectedError(NOT_BLESSED, evaluation.reasons, content)
+    return content

@@ -3,10 +3,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import softmax
 
-from export.agreement import softmax
-from export.samples import INPUT_NAMES, encode_example, request
-from export.sign import SignedClassifier, unique_labels, write_labels, write_saved_model
+from export.requests import INPUT_NAMES, encode_example, make_request
+from export.saved_model import (
+    SignedClassifier,
+    unique_labels,
+    write_labels,
+    write_saved_model,
+)
 from v1keras.layers import NeuronalNoise
 
 
@@ -40,17 +45,19 @@ def call(saved_model):
 @pytest.mark.parametrize("signature", INPUT_NAMES)
 @pytest.mark.parametrize("batch", [1, 7])
 def test_signatures_answer_like_keras(call, images, logits, labels, signature, batch):
-    answer = call(signature, request(signature, images[:batch]))
+    answer = call(signature, make_request(signature, images[:batch]))
     expected = logits[:batch]
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(answer["probabilities"], softmax(expected), atol=1e-5)
+    np.testing.assert_allclose(
+        answer["probabilities"], softmax(expected, axis=-1), atol=1e-5
+    )
     best = np.argsort(-expected, axis=1)
     assert answer["classes"].shape == (batch, 5)
     assert [[name.decode() for name in row] for row in answer["classes"]] == [
         [labels[index] for index in row] for row in best
     ]
     np.testing.assert_allclose(
-        answer["scores"], -np.sort(-softmax(expected), axis=1), atol=1e-5
+        answer["scores"], -np.sort(-softmax(expected, axis=-1), axis=1), atol=1e-5
     )
 
 
@@ -80,7 +87,7 @@ def test_files_of_any_size_are_fitted(call, classifier):
 def test_a_broken_image_fails_its_request_and_no_other(
     call, images, signature, data, message
 ):
-    good = request(signature, images[:1])
+    good = make_request(signature, images[:1])
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         call(signature, np.array([good[0], data], object))
     assert call(signature, good)["logits"].shape == (1, 5)

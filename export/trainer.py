@@ -1,7 +1,7 @@
 """`run_fn` for TFX's Trainer: trains a member inside a pipeline of your own.
 
     trainer = tfx.components.Trainer(
-        run_fn="export.tfx_trainer.run_fn",
+        run_fn="export.trainer.run_fn",
         examples=example_gen.outputs["examples"],
         train_args=tfx.proto.TrainArgs(num_steps=11_000),
         custom_config={
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import v1keras
-from export.sign import unique_labels, write_saved_model
+from export.saved_model import unique_labels, write_saved_model
 from v1keras.data import ImageDataset, Split, steps_per_epoch
 from v1keras.data.images import decode_image, fit_image
 from v1keras.training import TrainConfig, train

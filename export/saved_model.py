@@ -1,4 +1,4 @@
-"""The first stage: a Keras classifier as a SavedModel with signatures."""
+"""A Keras classifier as a SavedModel with signatures."""
 
 import os
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from export.images import decode_batch
 from export.predictor import Predictor
-from export.samples import INPUT_NAMES
+from export.preprocessing import decode_batch
+from export.requests import INPUT_NAMES
 
 TOP_K = 5
 LABELS_FILE = "labels.txt"

@@ -49,7 +49,7 @@ class RejectedError(ValueError):
     ) -> None:
         reasons = list(reasons)
         self.marker = marker
-        self.content = {"reasons": reasons, **(figures or {})}
+        self.content = {**(figures or {}), "reasons": reasons}
         super().__init__(
             f"nothing was exported, because {_FAILURES[marker]}: {'; '.join(reasons)}"
         )
@@ -57,6 +57,14 @@ class RejectedError(ValueError):
     def __str__(self) -> str:
         kept = f" (markers in {self.folder})" if self.folder else ""
         return super().__str__() + kept
+
+
+def write_markers(
+    folder: str | os.PathLike, markers: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Writes markers, a dict from the name of each to its content, into a folder."""
+    for name, content in markers.items():
+        write_json(Path(folder) / name, content)
 
 
 def write_rejection(
@@ -76,8 +84,8 @@ def write_rejection(
         path = Path(out) / REJECTED_FOLDER / str(number)
         try:
             with atomic_write(path) as temporary:
-                for name, content in markers.items():
-                    write_json(temporary / name, content)
+                temporary.mkdir()
+                write_markers(temporary, markers)
         except OSError as error:
             # Renaming a folder never replaces one that holds files.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

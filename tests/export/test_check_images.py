@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from export.checks import select_images
-from export.source import open_dataset, open_source
+from export.check_images import open_check_dataset, select_images
+from export.source import open_source
 from v1keras.corruptions import corrupt
 from v1keras.data import load_dataset
 
@@ -14,7 +14,7 @@ DATA = "shapes:40:40"
 
 def select(*paths, **settings):
     source = open_source([str(path) for path in paths])
-    return select_images(source, open_dataset(source), count=10, **settings)
+    return select_images(source, open_check_dataset(source), count=10, **settings)
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from export import quantize
-from export.convert import QUANTIZATIONS, convert_to_litert
+from export.config import QUANTIZATIONS
+from export.litert import convert_to_litert
 from v1keras.layers import VOneBlock, set_noise
 from v1keras.models import build_classifier
 
 needs_quantizer = pytest.mark.skipif(
-    not quantize.is_available(), reason="needs ai-edge-quantizer"
+    importlib.util.find_spec("ai_edge_quantizer") is None,
+    reason="needs ai-edge-quantizer",
 )
 
 
@@ -143,7 +147,7 @@ def test_int8_needs_images(classifier):
 
 
 def test_int8_names_the_package_that_it_needs(classifier, images, monkeypatch):
-    monkeypatch.setattr(quantize, "is_available", lambda: False)
+    monkeypatch.setattr(quantize.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'v1keras\[int8\]'"):
         convert_to_litert(classifier, quantize="int8", calibration_images=images)
 

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving answers before it lets others in.
+"""The same images as requests to each signature, and as a server's warm-up.
 
 The first request to each signature is slow, because kernels are chosen and memory is
 allocated then. TensorFlow Serving replays `assets.extra/tf_serving_warmup_requests`
@@ -10,15 +10,58 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
-import tensorflow as tf
 
-from export.samples import INPUT_NAMES, request
-
+INPUT_NAMES = {
+    "serving_default": "images",
+    "serve_uint8": "images",
+    "serve_bytes": "image_bytes",
+    "serve_examples": "examples",
+}
+"""The signatures of an exported SavedModel, with the name of the input of each."""
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def is_available() -> bool:
+def make_request(signature: str, images: np.ndarray) -> np.ndarray:
+    """Makes the input that a signature takes from pixels.
+
+    Images are encoded as PNG, without loss, so that every signature must give the
+    same answer.
+
+    Args:
+        signature: str. A key of `INPUT_NAMES`.
+        images: uint8 array (N, S, S, 3).
+
+    Returns:
+        Array (N, ...): float32 or uint8 pixels, or bytes objects.
+    """
+    if signature == "serving_default":
+        return images.astype(np.float32)
+    if signature == "serve_uint8":
+        return images
+    encoded = [encode_png(image) for image in images]
+    if signature == "serve_examples":
+        encoded = [encode_example(image) for image in encoded]
+    return np.array(encoded, dtype=object)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes an RGB image, uint8 (H, W, 3), as PNG."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
+
+
+def encode_example(encoded_image: bytes) -> bytes:
+    """A serialized `tf.Example` as TensorFlow Datasets writes it."""
+    import tensorflow as tf
+
+    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded_image]))
+    features = tf.train.Features(feature={"image": value})
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def can_write_warmup() -> bool:
     """Whether `tensorflow-serving-api`, which defines the records, is installed."""
     return importlib.util.find_spec("tensorflow_serving") is not None
 
@@ -33,6 +76,8 @@ def write_warmup(
         images: uint8 array (N, S, S, 3). A few are enough.
         model_name: str. The name that the model is served by.
     """
+    import tensorflow as tf
+
     # An extra: not everyone who exports runs TensorFlow Serving.
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
@@ -47,7 +92,7 @@ def write_warmup(
                     )
                 )
                 message.inputs[input_name].CopyFrom(
-                    tf.make_tensor_proto(request(signature, batch))
+                    tf.make_tensor_proto(make_request(signature, batch))
                 )
                 log = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=message)
@@ -64,6 +109,7 @@ def read_warmup(folder: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     Yields:
         Pairs of a signature and its inputs, a dict from name to array.
     """
+    import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
     path = Path(folder) / WARMUP_FILE
