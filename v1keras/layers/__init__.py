@@ -2,6 +2,7 @@
 
 from v1keras.layers.batch_normalization import BatchNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
+from v1keras.layers.light_adaptation import LightAdaptation
 from v1keras.layers.mean_logits import AVERAGES, MeanLogits
 from v1keras.layers.neuronal_noise import (
     NOISE_MODES,
@@ -12,6 +13,7 @@ from v1keras.layers.neuronal_noise import (
 )
 from v1keras.layers.random_corruption import RandomCorruption
 from v1keras.layers.shared_vone_blocks import SharedVOneBlocks
+from v1keras.layers.subcortical_block import SubcorticalBlock
 from v1keras.layers.vone_block import VOneBlock
 
 __all__ = [
@@ -19,10 +21,12 @@ __all__ = [
     "NOISE_MODES",
     "BatchNormalization",
     "GaborFilterBank",
+    "LightAdaptation",
     "MeanLogits",
     "NeuronalNoise",
     "RandomCorruption",
     "SharedVOneBlocks",
+    "SubcorticalBlock",
     "VOneBlock",
     "is_stochastic",
     "noise_layers",

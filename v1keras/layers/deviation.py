@@ -3,10 +3,18 @@
 from keras import ops
 
 # Keeps the derivative of the square root finite; the published models have it too.
-_EPSILON = 1e-4
+EPSILON = 1e-4
 
 
-def deviation(responses, *, noise_scale: float, noise_level: float, noise_gain: float):
+def deviation(
+    responses,
+    *,
+    noise_scale: float,
+    noise_level: float,
+    noise_gain: float,
+    epsilon: float = EPSILON,
+    signed: bool = False,
+):
     """Standard deviation of the noise, in the units of `responses`.
 
     Args:
@@ -14,9 +22,13 @@ def deviation(responses, *, noise_scale: float, noise_level: float, noise_gain: 
         noise_scale: float. From responses to spikes.
         noise_level: float. Spontaneous activity, in spikes.
         noise_gain: float. Factor on the standard deviation.
+        epsilon: float. Variance, in spikes, where there is no activity. Defaults to
+            `1e-4`.
+        signed: bool. Whether negative responses are activity too. Defaults to `False`.
 
     Returns:
         Tensor of that shape.
     """
-    spikes = ops.relu(responses * noise_scale + noise_level)
-    return ops.sqrt(spikes + _EPSILON) * (noise_gain / noise_scale)
+    spikes = responses * noise_scale + noise_level
+    spikes = ops.abs(spikes) if signed else ops.relu(spikes)
+    return ops.sqrt(spikes + epsilon) * (noise_gain / noise_scale)

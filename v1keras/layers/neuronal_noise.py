@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from v1keras.hardware import is_tensorflow_on_cpu
-from v1keras.layers.deviation import deviation
+from v1keras.layers.deviation import EPSILON, deviation
 
 NOISE_MODES = ("stochastic", "off", "fixed")
 
@@ -40,13 +40,18 @@ class NeuronalNoise(keras.layers.Layer):
     With `u = responses * noise_scale + noise_level`, the layer returns
     `(u + N(0, 1) * sqrt(relu(u) + 1e-4) * noise_gain - noise_level) / noise_scale`
     (Dapello, Marques et al. 2020; Softky and Koch 1993 for the variance). The noise
-    is on at inference too: these models are stochastic.
+    is on at inference too: these models are stochastic. The Fano factor, variance over
+    mean, of the responses is `noise_gain^2 / noise_scale`.
 
     Args:
         noise_gain: float. Factor on the standard deviation; 0 adds nothing.
             Defaults to `1.0`.
         noise_scale: float. From responses to spikes. Defaults to `0.286`.
         noise_level: float. Spontaneous activity, in spikes. Defaults to `0.071`.
+        epsilon: float. Variance, in spikes, where there is no activity. Defaults to
+            `1e-4`.
+        signed: bool. Whether responses are signed, as before V1: the variance then
+            grows with `abs(u)` instead of `relu(u)`. Defaults to `False`.
         noise: str. `"stochastic"` draws new noise in each call, `"off"` none,
             `"fixed"` adds one pattern, drawn from `seed`, to every image. See
             `v1keras.set_noise` to switch it in a model. Defaults to `"stochastic"`.
@@ -79,6 +84,8 @@ class NeuronalNoise(keras.layers.Layer):
         *,
         noise_scale: float = 0.286,
         noise_level: float = 0.071,
+        epsilon: float = EPSILON,
+        signed: bool = False,
         noise: str = "stochastic",
         rectify: bool = False,
         seed: int = 0,
@@ -93,6 +100,8 @@ class NeuronalNoise(keras.layers.Layer):
         self.noise_gain = noise_gain
         self.noise_scale = noise_scale
         self.noise_level = noise_level
+        self.epsilon = epsilon
+        self.signed = signed
         self.rectify = rectify
         # A name of its own: SavedModel takes none that begins with an underscore.
         self.seed_generator = _ReplicaSeedGenerator(seed, name="noise_seed")
@@ -138,6 +147,8 @@ class NeuronalNoise(keras.layers.Layer):
             "noise_scale": self.noise_scale,
             "noise_level": self.noise_level,
             "noise_gain": self.noise_gain,
+            "epsilon": self.epsilon,
+            "signed": self.signed,
         }
         if self.source is not None:
             normal = self.source(responses)
@@ -174,6 +185,8 @@ class NeuronalNoise(keras.layers.Layer):
             "noise_gain": self.noise_gain,
             "noise_scale": self.noise_scale,
             "noise_level": self.noise_level,
+            "epsilon": self.epsilon,
+            "signed": self.signed,
             "noise": self.noise,
             "rectify": self.rectify,
             "seed": self.seed,
