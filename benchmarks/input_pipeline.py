@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from v1keras import command_line
-from v1keras.data import load_dataset, pipeline
+from v1keras.data import load_dataset, training_batches
 from v1keras.models import build_classifier
 from v1keras.training.optimizer import L2SGD
 
@@ -49,9 +49,7 @@ def main(config: InputConfig) -> None:
     """Prints images a second and the share of time spent waiting."""
     dataset = load_dataset(config.dataset)
     split = dataset.split("train")
-    batches = pipeline(
-        split, batch_size=config.batch_size, training=True, augment="paper"
-    )
+    batches = training_batches(split, batch_size=config.batch_size, augment="paper")
     model = build_classifier(
         config.arch,
         "standard",

@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from v1keras.quiet import quiet_tensorflow
+from v1keras.quiet import start_tensorflow
 
 _REQUIRED = "required"
 
@@ -28,6 +28,7 @@ def option(
     help: str = "",
     *,
     choices: Sequence[str] | None = None,
+    group: str = "",
     required: bool = False,
 ) -> Any:
     """Declares one field of a configuration and the flag that sets it.
@@ -36,6 +37,7 @@ def option(
         default: any immutable value. What the field is when nothing is given.
         help: str. One sentence for `--help`.
         choices: sequence of str or None. The accepted values of a text flag.
+        group: str. The heading in `--help` under which the flag stands.
         required: bool. Whether the command line must give the flag. The field then
             has no default in Python either.
 
@@ -49,7 +51,12 @@ def option(
     ...     name: str = option(required=True, help="Whom to greet.")
     ...     times: int = option(1, "How often.")
     """
-    metadata = {"help": help, "choices": choices, _REQUIRED: required}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "group": group,
+        _REQUIRED: required,
+    }
     if required:
         return dataclasses.field(metadata=metadata, kw_only=True)
     return dataclasses.field(default=default, metadata=metadata)
@@ -100,11 +107,7 @@ def run(
         config = _resolve(config_class, values)
     except (flags.Error, ValueError) as error:
         return _fail(prog, error, hint=f"See python -m {prog} --help.")
-    with quiet_tensorflow():
-        # Where there is no GPU, TensorFlow complains about that once: here.
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
+    start_tensorflow()
     try:
         main(config)
     except (ValueError, OSError) as error:
@@ -112,7 +115,7 @@ def run(
             traceback.print_exc()
         return _fail(prog, error)
     except KeyboardInterrupt:
-        return _fail(prog, "interrupted; the same command goes on.", code=130)
+        return _fail(prog, "interrupted; the same command resumes.", code=130)
     return 0
 
 
@@ -175,36 +178,57 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
 
 
 def _help(config_class: type, prog: str, description: str) -> str:
-    lines = [f"python -m {prog} [--flag=value ...]", ""]
+    lines = [f"python -m {prog} --flag=value ...", ""]
     lines += textwrap.wrap(description, 80)
-    lines.append("")
+    for heading, fields in _groups(config_class).items():
+        lines += ["", f"{heading[:1].upper()}{heading[1:]}:"]
+        for name, form, text in fields:
+            lines += textwrap.wrap(
+                f"--{name}{form}",
+                80,
+                initial_indent="  ",
+                subsequent_indent="      ",
+                break_on_hyphens=False,
+            )
+            lines += textwrap.wrap(
+                text, 80, initial_indent="      ", subsequent_indent="      "
+            )
+    return "\n".join(lines)
+
+
+def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:
+    """Name, form and text of the flags, by heading: what matters most stands first.
+
+    These are the flags that must be given, then those of the command itself, then
+    those that it shares with others, which its base classes declare.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    own = [name for name, field in fields.items() if field.metadata[_REQUIRED]]
+    for base in config_class.__mro__:
+        own += [
+            name for name in vars(base).get("__annotations__", ()) if name in fields
+        ]
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        value_type = _value_type(hints[field.name])
-        if field.metadata["choices"]:
-            form = "=" + "|".join(field.metadata["choices"])
-        elif value_type is bool:
-            form = f" (or --no{field.name})"
-        elif value_type == tuple[str, ...]:
-            form = "=a,b,..."
-        else:
-            form = f"={value_type.__name__}"
-        lines += textwrap.wrap(
-            f"--{field.name}{form}", 80, initial_indent="  ", subsequent_indent="      "
-        )
-        if field.metadata[_REQUIRED]:
-            ending = "Required."
-        elif field.default in (None, ()):
-            ending = ""
-        else:
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for name in dict.fromkeys(own):
+        field = fields[name]
+        required = field.metadata[_REQUIRED]
+        heading = "required" if required else field.metadata["group"] or "other"
+        text = field.metadata["help"]
+        if not required and field.default not in (None, ()):
             default = field.default
             shown = ",".join(default) if isinstance(default, tuple) else default
-            ending = f"Default: {shown}."
-        lines += textwrap.wrap(
-            f"{field.metadata['help']} {ending}".rstrip(),
-            80,
-            initial_indent="      ",
-            subsequent_indent="      ",
-        )
-    lines += ["  --traceback", "      Show where an error came from."]
-    return "\n".join(lines)
+            text = f"{text} Default: {shown}."
+        form = _form(field, _value_type(hints[name]))
+        groups.setdefault(heading, []).append((name, form, text))
+    shown_last = ("traceback", "", "Show where an error came from.")
+    groups.setdefault("messages", []).append(shown_last)
+    return groups
+
+
+def _form(field: dataclasses.Field, value_type: Any) -> str:
+    if field.metadata["choices"]:
+        return "=" + "|".join(field.metadata["choices"])
+    if value_type is bool:
+        return f" (or --no{field.name})"
+    return "=a,b,..." if value_type == tuple[str, ...] else f"={value_type.__name__}"

@@ -1,51 +1,81 @@
-"""Keeping messages that help nobody away from users, and out of their files."""
+"""Keeping messages that help nobody away from the users of the command lines."""
 
 import contextlib
 import os
 import re
+import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 
 # What TensorFlow's libraries print about themselves while they are loaded, before any
-# logging level holds, about GPUs that a machine does not have, and about defaults of
-# the converter to LiteRT.
+# logging level holds, and about GPUs that a machine does not have.
 _CHATTER = re.compile(
-    rb"^(WARNING: All log messages before absl::InitializeLog"
+    rb"(WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ "
-    rb"(port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_diagnostics|gpu_device"
-    rb"|tf_tfl_flatbuffer_helpers)\.cc"
+    rb"(port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_diagnostics|gpu_device)"
+    rb"\.cc"
     rb"|To enable the following instructions:)"
 )
 
 
-@contextlib.contextmanager
-def quiet_tensorflow() -> Iterator[None]:
-    """Drops TensorFlow's known start-up messages from standard error within.
+def start_tensorflow() -> None:
+    """Loads TensorFlow into the process of a command line, without its greetings.
 
-    Everything else that is written meanwhile comes out at the end. A logging level
-    that the user has set is kept.
+    Warnings and errors still appear, and so does everything that a process which ends
+    within has written. A logging level that the user has set is kept.
     """
+    if "tensorflow" in sys.modules:
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    with _filtered_stderr():
+        import tensorflow as tf
+
+        # Where there is no GPU, TensorFlow complains about that once: here.
+        tf.config.list_logical_devices()
+
+
+@contextlib.contextmanager
+def _filtered_stderr() -> Iterator[None]:
+    """Passes standard error through a process that leaves the known lines out.
+
+    It is a process of its own so that it outlives one that crashes.
+    """
     try:
         descriptor = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # no stderr that libraries write to
         yield
         return
+    if not hasattr(os, "fork"):
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(descriptor)
-    with tempfile.TemporaryFile() as captured:
-        os.dup2(captured.fileno(), descriptor)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
         try:
-            yield
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            os.close(writer)
+            _copy_lines(reader, kept)
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, descriptor)
-            os.close(kept)
-            captured.seek(0)
-            for line in captured:
-                if not _CHATTER.match(line):
-                    os.write(descriptor, line)
+            os._exit(0)
+    os.close(reader)
+    os.dup2(writer, descriptor)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        os.waitpid(child, 0)
+
+
+def _copy_lines(reader: int, writer: int) -> None:
+    with os.fdopen(reader, "rb") as lines:
+        for line in lines:
+            if not _CHATTER.match(line):
+                os.write(writer, line)
 
 
 def verbosity() -> int:

@@ -7,9 +7,10 @@ from v1keras.data import (
     Mixing,
     Split,
     augmented_view,
+    evaluation_batches,
     load_dataset,
-    pipeline,
     steps_per_epoch,
+    training_batches,
 )
 
 
@@ -38,7 +39,7 @@ def _assert_equal(left, right):
 
 
 def test_evaluation_is_one_pass_in_order(numbered):
-    batches = _batches(pipeline(numbered, batch_size=16))
+    batches = _batches(evaluation_batches(numbered, batch_size=16))
     assert [len(labels) for _, labels in batches] == [16, 16, 16, 2]
     images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     assert images.dtype == np.float32 and labels.dtype == np.int32
@@ -47,7 +48,7 @@ def test_evaluation_is_one_pass_in_order(numbered):
 
 
 def test_images_stay_with_their_labels_when_shuffled(numbered):
-    for images, labels in _batches(pipeline(numbered, batch_size=7, training=True), 20):
+    for images, labels in _batches(training_batches(numbered, batch_size=7), 20):
         np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
 
 
@@ -55,9 +56,7 @@ def test_images_stay_with_their_labels_when_shuffled(numbered):
 def test_every_epoch_shows_each_image_once_in_a_new_order(numbered, drop_remainder):
     steps = steps_per_epoch(50, 8, drop_remainder=drop_remainder)
     assert steps == (6 if drop_remainder else 7)
-    dataset = pipeline(
-        numbered, batch_size=8, training=True, drop_remainder=drop_remainder
-    )
+    dataset = training_batches(numbered, batch_size=8, drop_remainder=drop_remainder)
     batches = _batches(dataset, 3 * steps)
     epochs = [
         np.concatenate([labels for _, labels in batches[k * steps : (k + 1) * steps]])
@@ -71,7 +70,7 @@ def test_every_epoch_shows_each_image_once_in_a_new_order(numbered, drop_remaind
 def test_the_seed_decides(split):
     def first(seed):
         return _batches(
-            pipeline(split, batch_size=16, training=True, augment="paper", seed=seed), 3
+            training_batches(split, batch_size=16, augment="paper", seed=seed), 3
         )
 
     _assert_equal(first(0), first(0))
@@ -81,13 +80,12 @@ def test_the_seed_decides(split):
 def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(split):
     arguments = {
         "batch_size": 16,
-        "training": True,
         "augment": "paper",
         "seed": 5,
     }
     steps = steps_per_epoch(len(split), 16)
-    whole = _batches(pipeline(split, **arguments), 4 * steps)
-    resumed = _batches(pipeline(split, **arguments, start_epoch=2), 2 * steps)
+    whole = _batches(training_batches(split, **arguments), 4 * steps)
+    resumed = _batches(training_batches(split, **arguments, start_epoch=2), 2 * steps)
     _assert_equal(resumed, whole[2 * steps :])
 
 
@@ -105,8 +103,8 @@ def test_fit_resumes_with_the_same_images(split):
         )
         if weights is not None:
             model.set_weights(weights)
-        batches = pipeline(
-            split, batch_size=32, training=True, augment="paper", start_epoch=start
+        batches = training_batches(
+            split, batch_size=32, augment="paper", start_epoch=start
         )
         history = model.fit(
             batches,
@@ -127,7 +125,7 @@ def test_fit_resumes_with_the_same_images(split):
 def test_augmentation_differs_between_epochs():
     image = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
     split = Split("train", image, np.zeros(1, np.int32), ("a",))
-    dataset = pipeline(split, batch_size=1, training=True, augment="paper")
+    dataset = training_batches(split, batch_size=1, augment="paper")
     images = np.concatenate([images for images, _ in _batches(dataset, 6)])
     assert len(np.unique(images.reshape(6, -1), axis=0)) == 6
 
@@ -147,7 +145,7 @@ def test_views_repeat_for_each_image_whatever_its_place():
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), np.uint8)
     split = Split("train", images, np.arange(10, dtype=np.int32), tuple("x" * 10))
     common = {"augment": "paper", "seed": 3}
-    dataset = pipeline(split, batch_size=4, training=True, views=2, **common)
+    dataset = training_batches(split, batch_size=4, views=2, **common)
     epochs = _by_image(dataset, 4, 3)
     np.testing.assert_array_equal(epochs[0][0], epochs[2][0])
     np.testing.assert_array_equal(epochs[1][0], epochs[3][0])
@@ -158,9 +156,7 @@ def test_views_repeat_for_each_image_whatever_its_place():
         shown = np.concatenate([images for images, _ in parts])
         np.testing.assert_array_equal(shown, epochs[view][0])
     # Without a limit the first epochs are the same views.
-    ((first, _),) = _by_image(
-        pipeline(split, batch_size=4, training=True, **common), 1, 3
-    )
+    ((first, _),) = _by_image(training_batches(split, batch_size=4, **common), 1, 3)
     np.testing.assert_array_equal(first, epochs[0][0])
 
 
@@ -169,22 +165,24 @@ def test_teacher_logits_stay_with_image_and_view(numbered):
         np.stack([np.full(50, view), np.arange(50)], axis=1).astype(np.float16)
         for view in range(3)
     ]
-    arguments = {"batch_size": 20, "training": True, "views": 3}
-    dataset = pipeline(numbered, **arguments, start_epoch=1, teacher_logits=logits)
+    arguments = {"batch_size": 20, "views": 3}
+    dataset = training_batches(
+        numbered, **arguments, start_epoch=1, teacher_logits=logits
+    )
     assert dataset.element_spec[1][1].shape.as_list() == [None, 2]
     for step, (_, (labels, taught)) in enumerate(dataset.take(9)):
         assert taught.dtype == tf.float32
         np.testing.assert_array_equal(taught[:, 1], labels)
         assert set(taught[:, 0].numpy()) == {(1 + step // 3) % 3}
-    held_out = pipeline(numbered, batch_size=20, teacher_logits=logits[:1])
+    held_out = evaluation_batches(numbered, batch_size=20, teacher_logits=logits[0])
     for _, (labels, taught) in held_out:
         np.testing.assert_array_equal(taught[:, 1], labels)
 
 
 def test_mixtures_mix_labels_and_teacher_logits_alike(numbered):
     logits = [np.eye(50, dtype=np.float32)[::-1]]
-    dataset = pipeline(
-        numbered, batch_size=10, training=True, views=1, mixing=Mixing(mixup=1.0),
+    dataset = training_batches(
+        numbered, batch_size=10, views=1, mixing=Mixing(mixup=1.0),
         num_classes=50, teacher_logits=logits,
     )  # fmt: skip
     whole = list(dataset.take(10).as_numpy_iterator())
@@ -206,16 +204,16 @@ def test_images_on_disk_give_the_same_batches(tmp_path, write_classes):
         load_dataset(tmp_path, memory_limit=limit).split("train")
         for limit in (4.0, 0.0)
     )
-    arguments = {"batch_size": 4, "training": True, "augment": "paper"}
+    arguments = {"batch_size": 4, "augment": "paper"}
     _assert_equal(
-        _batches(pipeline(here, **arguments), 8),
-        _batches(pipeline(there, **arguments), 8),
+        _batches(training_batches(here, **arguments), 8),
+        _batches(training_batches(there, **arguments), 8),
     )
 
 
 def test_replicas_share_each_batch(numbered):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
-    dataset = pipeline(numbered, batch_size=10, training=True, drop_remainder=True)
+    dataset = training_batches(numbered, batch_size=10, drop_remainder=True)
     plain = _batches(dataset, 5)
     distributed = iter(strategy.experimental_distribute_dataset(dataset))
     for _, labels in plain:
@@ -226,38 +224,42 @@ def test_replicas_share_each_batch(numbered):
 
 
 def test_shapes_are_static_where_they_can_be(split):
-    images, labels = pipeline(split, batch_size=16, drop_remainder=True).element_spec
+    images, labels = training_batches(
+        split, batch_size=16, drop_remainder=True
+    ).element_spec
     assert images.shape == (16, 16, 16, 3) and labels.shape == (16,)
-    images, labels = pipeline(split, batch_size=16).element_spec
+    images, labels = evaluation_batches(split, batch_size=16).element_spec
     assert images.shape.as_list() == [None, 16, 16, 3]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "`batch_size` must be positive"),
-        ({"batch_size": 4, "seed": -1}, "must not be negative"),
-        ({"batch_size": 4, "start_epoch": -1}, "must not be negative"),
-        ({"batch_size": 4, "augment": "paper"}, "are for training"),
-        ({"batch_size": 4, "augment": "fog", "training": True}, "one of paper, none"),
-        ({"batch_size": 4, "views": -1}, "must not be negative"),
-        ({"batch_size": 4, "mixing": Mixing(1.0), "training": True}, "num_classes"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"batch_size": 4, "seed": -1}, "must be at least 0"),
+        ({"batch_size": 4, "start_epoch": -1}, "must be at least 0"),
+        ({"batch_size": 4, "augment": "fog"}, "one of paper, none"),
+        ({"batch_size": 4, "views": -1}, "must be at least 0"),
+        ({"batch_size": 4, "mixing": Mixing(1.0)}, "num_classes"),
         (
             {
                 "batch_size": 4,
-                "training": True,
                 "views": 2,
                 "teacher_logits": [np.zeros((84, 3))],
             },
             r"2 arrays of shape \(84, classes\).*1 of shapes \(84, 3\)",
-        ),
-        (
-            {"batch_size": 4, "teacher_logits": [np.zeros((83, 3))]},
-            r"1 arrays of shape \(84, classes\)",
         ),
         ({"batch_size": 999, "drop_remainder": True}, "must not exceed the 84 images"),
     ],
 )
 def test_bad_arguments(split, arguments, message):
     with pytest.raises(ValueError, match=message):
-        pipeline(split, **arguments)
+        training_batches(split, **arguments)
+    if set(arguments) <= {"batch_size"}:
+        with pytest.raises(ValueError, match=message):
+            evaluation_batches(split, **arguments)
+
+
+def test_logits_of_other_images_are_refused(split):
+    with pytest.raises(ValueError, match=r"1 arrays of shape \(84, classes\)"):
+        evaluation_batches(split, batch_size=4, teacher_logits=np.zeros((83, 3)))

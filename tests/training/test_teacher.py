@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from v1keras.data import load_dataset, pipeline
+from v1keras.data import load_dataset, training_batches
 from v1keras.models import build_ensemble
 from v1keras.training import DistillConfig, Run, distill, open_dataset, train
 from v1keras.training.teacher import cached_logits
@@ -96,8 +96,8 @@ def test_stored_logits_are_those_of_the_view_that_is_shown(members, lesson, tmp_
     dataset = open_dataset(config)
     teacher, runs = teacher_of(config)
     logits = cached_logits(tmp_path / "cache", teacher, runs, config, dataset)
-    batches = pipeline(
-        dataset.split("train"), batch_size=16, training=True, augment="paper",
+    batches = training_batches(
+        dataset.split("train"), batch_size=16, augment="paper",
         views=2, start_epoch=1, teacher_logits=logits.train,
     )  # fmt: skip
     for images, (_, taught) in batches.take(3):

@@ -1,28 +1,21 @@
 """Image data: embedded shapes, folders, TensorFlow Datasets, corrupted sets."""
 
-from v1keras.data.augment import AUGMENTATIONS, AffineAugmentation, get_augmentation
-from v1keras.data.corrupted import CorruptedSet, open_corrupted
-from v1keras.data.datasets import SPLITS, ImageDataset, Split, load_dataset
-from v1keras.data.mixing import Mixing
-from v1keras.data.pipeline import augmented_view, pipeline, steps_per_epoch
-from v1keras.data.shapes import SHAPES, draw_shapes
-from v1keras.data.sheet import sample_sheet
+import lazy_loader
 
-__all__ = [
-    "AUGMENTATIONS",
-    "SHAPES",
-    "SPLITS",
-    "AffineAugmentation",
-    "CorruptedSet",
-    "ImageDataset",
-    "Mixing",
-    "Split",
-    "augmented_view",
-    "draw_shapes",
-    "get_augmentation",
-    "load_dataset",
-    "open_corrupted",
-    "pipeline",
-    "sample_sheet",
-    "steps_per_epoch",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "augment": ["AUGMENTATIONS", "AffineAugmentation", "get_augmentation"],
+        "corrupted": ["CorruptedSet", "open_corrupted"],
+        "datasets": ["SPLITS", "ImageDataset", "Split", "load_dataset"],
+        "mixing": ["Mixing"],
+        "pipeline": [
+            "augmented_view",
+            "evaluation_batches",
+            "steps_per_epoch",
+            "training_batches",
+        ],
+        "shapes": ["SHAPES", "draw_shapes"],
+        "sheet": ["sample_sheet"],
+    },
+)

@@ -31,11 +31,10 @@ def steps_per_epoch(
     return count // batch_size if drop_remainder else math.ceil(count / batch_size)
 
 
-def pipeline(
+def training_batches(
     split: Split,
     *,
     batch_size: int,
-    training: bool = False,
     augment: str | AffineAugmentation | None = None,
     seed: int = 0,
     drop_remainder: bool = False,
@@ -45,33 +44,31 @@ def pipeline(
     num_classes: int | None = None,
     teacher_logits: Sequence[np.ndarray] | None = None,
 ) -> tf.data.Dataset:
-    """Batches of a split.
+    """**Endless** shuffled and augmented batches of a split.
 
-    For evaluation it is one pass in the order of the split. For training it is
-    **endless**: every epoch shows each image once, in an order that depends on `seed`
-    and the number of the epoch only, and with an augmentation that depends on `seed`,
-    the image and its view: the number of the epoch, or that modulo `views`. So a
-    training that is resumed with `start_epoch=k` sees what it would have seen without
-    the break, and `fit` must be told where an epoch ends by `steps_per_epoch`.
+    Every epoch shows each image once, in an order that depends on `seed` and the number
+    of the epoch only, and with an augmentation that depends on `seed`, the image and
+    its view: the number of the epoch, or that modulo `views`. So a training that is
+    resumed with `start_epoch=k` sees what it would have seen without the break, and
+    `fit` must be told where an epoch ends by `steps_per_epoch`.
 
     Args:
         split: `Split`.
         batch_size: int. Images in a batch (all replicas together).
-        training: bool. Whether to shuffle and repeat. Defaults to `False`.
         augment: str, `AffineAugmentation` or None. "paper", "none" or an augmentation
-            of your own; for training only. Defaults to `None`.
+            of your own. Defaults to `None`.
         seed: int. Not negative. Defaults to `0`.
         drop_remainder: bool. Whether a smaller last batch is left out. Defaults to
             `False`.
         start_epoch: int. The epoch that training begins with, from 0. Defaults to `0`.
         views: int. How many augmented views there are of each image; `augmented_view`
             gives them one by one. 0 for a new one in each epoch. Defaults to `0`.
-        mixing: `Mixing` or None. Mixes images and their targets; for training only.
-            Labels become distributions, float32 (B, num_classes). Defaults to `None`.
+        mixing: `Mixing` or None. Mixes images and their targets. Labels become
+            distributions, float32 (B, num_classes). Defaults to `None`.
         num_classes: int or None. Needed for `mixing` only.
         teacher_logits: sequence of arrays (n, classes) or None. A teacher's logits for
-            each view of each image, of the split's own images for evaluation; labels
-            then come with those of the batch. Defaults to `None`.
+            each view of each image; labels then come with those of the batch. Defaults
+            to `None`.
 
     Returns:
         A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), labels int32 (B,)), or
@@ -83,38 +80,30 @@ def pipeline(
     Example:
 
     >>> train = load_dataset("shapes").split("train")
-    >>> batches = pipeline(train, batch_size=64, training=True, augment="paper")
+    >>> batches = training_batches(train, batch_size=64, augment="paper")
     >>> model.fit(
     ...     batches, epochs=10, steps_per_epoch=steps_per_epoch(len(train), 64)
     ... )
     """
     augmentation = get_augmentation(augment)
-    _check_sizes(split, batch_size, drop_remainder)
+    _check_batch_size(batch_size)
+    if drop_remainder and batch_size > len(split):
+        raise ValueError(
+            f"`batch_size` must not exceed the {len(split)} images of the split "
+            f"{split.name!r} when smaller batches are dropped. "
+            f"Received: batch_size={batch_size}"
+        )
     if min(seed, start_epoch, views) < 0:
         raise ValueError(
-            "`seed`, `start_epoch` and `views` must not be negative. "
+            "`seed`, `start_epoch` and `views` must be at least 0. "
             f"Received: seed={seed}, start_epoch={start_epoch}, views={views}"
         )
-    if not training and (augmentation, mixing) != (None, None):
-        raise ValueError(
-            "`augment` and `mixing` are for training; evaluation shows images as they "
-            f"are. Received: augment={augment!r}, mixing={mixing} with training=False"
-        )
     if mixing is not None and num_classes is None:
-        raise ValueError("`mixing` needs `num_classes`. Received: num_classes=None")
+        raise ValueError(
+            "`num_classes` must be given with `mixing`. Received: num_classes=None"
+        )
     if teacher_logits is not None:
-        _check_logits(teacher_logits, len(split), views if training else 1)
-
-    if training:
-        batches = _shuffled_batches(
-            len(split), batch_size, seed, drop_remainder, start_epoch, views
-        )
-    else:
-        order = tf.data.Dataset.range(len(split))
-        batches = order.batch(batch_size, drop_remainder=drop_remainder)
-        batches = batches.map(
-            lambda indices: (indices, tf.zeros(0), tf.zeros(2, tf.int64), 0)
-        )
+        _check_logits(teacher_logits, len(split), views)
     read = _reader(split, batch_size if drop_remainder else None)
 
     def show(indices, draws, mixing_seed, view):
@@ -130,7 +119,46 @@ def pipeline(
             images, targets = mixing(images, targets, mixing_seed)
         return images, targets if teacher_logits is not None else targets[0]
 
+    batches = _shuffled_batches(
+        len(split), batch_size, seed, drop_remainder, start_epoch, views
+    )
     return _prefetched(batches, show)
+
+
+def evaluation_batches(
+    split: Split, *, batch_size: int, teacher_logits: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """One pass over a split, its images as they are and in their order.
+
+    Args:
+        split: `Split`.
+        batch_size: int. Images in a batch (all replicas together).
+        teacher_logits: array (n, classes) or None. A teacher's logits for each image;
+            labels then come with those of the batch. Defaults to `None`.
+
+    Returns:
+        A `tf.data.Dataset` of what `training_batches` gives.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+
+    >>> test = load_dataset("shapes").split("test")
+    >>> model.evaluate(evaluation_batches(test, batch_size=64))
+    """
+    _check_batch_size(batch_size)
+    if teacher_logits is not None:
+        _check_logits([teacher_logits], len(split), 1)
+    read = _reader(split, None)
+
+    def show(indices):
+        images, labels = read(indices)
+        if teacher_logits is None:
+            return images, labels
+        return images, (labels, _logits_of([teacher_logits], 0, indices))
+
+    return _prefetched(tf.data.Dataset.range(len(split)).batch(batch_size), show)
 
 
 def augmented_view(
@@ -141,13 +169,13 @@ def augmented_view(
     augment: str | AffineAugmentation | None,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """One view of each image, as `pipeline` shows it in training.
+    """One view of each image, as `training_batches` shows it.
 
     Args:
         split: `Split`.
         view: int. Its number, from 0.
         batch_size: int. Images in a batch (all replicas together).
-        augment: str, `AffineAugmentation` or None. See `pipeline`.
+        augment: str, `AffineAugmentation` or None. See `training_batches`.
         seed: int. That of the training. Defaults to `0`.
 
     Returns:
@@ -160,7 +188,7 @@ def augmented_view(
     >>> views = augmented_view(train, 0, batch_size=64, augment="paper")
     """
     augmentation = get_augmentation(augment)
-    _check_sizes(split, batch_size, drop_remainder=False)
+    _check_batch_size(batch_size)
     draws = _view_draws(len(split), seed, tf.constant(view, tf.int64))
     order = tf.data.Dataset.from_tensor_slices((tf.range(len(split)), draws))
     read = _reader(split, None)
@@ -174,16 +202,10 @@ def augmented_view(
     return _prefetched(order.batch(batch_size), show)
 
 
-def _check_sizes(split: Split, batch_size: int, drop_remainder: bool) -> None:
+def _check_batch_size(batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(
-            f"`batch_size` must be positive. Received: batch_size={batch_size}"
-        )
-    if drop_remainder and batch_size > len(split):
-        raise ValueError(
-            f"`batch_size` must not exceed the {len(split)} images of the split "
-            f"{split.name!r} when smaller batches are dropped. "
-            f"Received: batch_size={batch_size}"
+            f"`batch_size` must be at least 1. Received: batch_size={batch_size}"
         )
 
 

@@ -4,12 +4,8 @@ import keras
 from keras import layers
 
 from v1keras.layers import BatchNormalization
+from v1keras.models.architectures import ARCHITECTURES
 
-# Blocks per stage, and whether they are bottleneck blocks (He et al. 2016).
-ARCHITECTURES = {
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet50": ((3, 4, 6, 3), True),
-}
 _BOTTLENECK_EXPANSION = 4
 
 

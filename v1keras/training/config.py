@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from v1keras.command_line import option
-from v1keras.data import Mixing
+from v1keras.data.mixing import Mixing
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import VARIANTS, Variant, get_variant
 

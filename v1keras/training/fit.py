@@ -8,7 +8,13 @@ from typing import NamedTuple
 import keras
 
 from v1keras.command_line import defaults_of
-from v1keras.data import ImageDataset, load_dataset, pipeline, steps_per_epoch
+from v1keras.data import (
+    ImageDataset,
+    evaluation_batches,
+    load_dataset,
+    steps_per_epoch,
+    training_batches,
+)
 from v1keras.files import claim, write_json
 from v1keras.models import (
     Distiller,
@@ -211,10 +217,9 @@ def _fit(
 
     epoch = checkpoint.progress.epochs
     model.fit(
-        pipeline(
+        training_batches(
             train_split,
             batch_size=config.batch_size,
-            training=True,
             augment=config.augmentation,
             seed=config.seed,
             start_epoch=epoch,
@@ -223,10 +228,10 @@ def _fit(
             num_classes=dataset.num_classes,
             teacher_logits=logits and logits.train,
         ),
-        validation_data=pipeline(
+        validation_data=evaluation_batches(
             validation,
             batch_size=config.batch_size,
-            teacher_logits=logits and [logits.validation],
+            teacher_logits=logits and logits.validation,
         ),
         initial_epoch=epoch,
         epochs=config.epochs,

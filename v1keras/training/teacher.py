@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from v1keras.data import ImageDataset, augmented_view, pipeline
+from v1keras.data import ImageDataset, augmented_view, evaluation_batches
 from v1keras.files import atomic_write, claim, file_fingerprint, write_json
 from v1keras.layers import is_stochastic, set_noise
 from v1keras.quiet import verbosity
@@ -93,7 +93,7 @@ def cached_logits(
         return _stored(file, title, teacher, batches, config, number + 1)
 
     views = tuple(view(number) for number in range(config.teacher_views))
-    batches = pipeline(validation, batch_size=config.batch_size)
+    batches = evaluation_batches(validation, batch_size=config.batch_size)
     file, title = folder / "validation.npy", "teacher: validation images"
     return TeacherLogits(views, _stored(file, title, teacher, batches, config, 0))
 
