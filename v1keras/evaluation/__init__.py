@@ -1,45 +1,51 @@
 """Robustness of models: metrics, cached logits, tables and the report."""
 
-from v1keras.evaluation.agreement import (
-    Agreement,
-    agreement_rows,
-    compare,
-    format_agreement,
-)
-from v1keras.evaluation.cache import LogitCache
+from v1keras.evaluation.build import build_table
+from v1keras.evaluation.cache import LogitCache, read_samples
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.charts import write_bar_chart
-from v1keras.evaluation.evaluate_models import evaluate_models, read_samples
+from v1keras.evaluation.comparison import (
+    Comparison,
+    compare_evaluations,
+    comparison_rows,
+    format_comparison,
+)
+from v1keras.evaluation.config import EvaluateConfig
 from v1keras.evaluation.images import (
     CellImages,
     CleanImages,
     OnlineImages,
     StoredImages,
 )
+from v1keras.evaluation.lineup import Lineup
 from v1keras.evaluation.predict import open_cache, predict_cells
 from v1keras.evaluation.report import required_measurements, write_report
-from v1keras.evaluation.robustness import Estimate, RobustnessTable, build_table
+from v1keras.evaluation.robustness import Estimate, RobustnessTable
 from v1keras.evaluation.sections import Section, picture, side_by_side
 from v1keras.evaluation.tables import format_table, write_tables
+from v1keras.evaluation.verb import evaluate, evaluate_models
 
 __all__ = [
     "CLEAN",
-    "Agreement",
     "Cell",
     "CellImages",
     "CleanImages",
+    "Comparison",
     "Estimate",
+    "EvaluateConfig",
+    "Lineup",
     "LogitCache",
     "OnlineImages",
     "RobustnessTable",
     "Section",
     "StoredImages",
-    "agreement_rows",
     "build_table",
-    "compare",
+    "compare_evaluations",
+    "comparison_rows",
     "corrupted_cells",
+    "evaluate",
     "evaluate_models",
-    "format_agreement",
+    "format_comparison",
     "format_table",
     "open_cache",
     "picture",

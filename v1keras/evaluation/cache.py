@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from v1keras.evaluation.cells import Cell
-from v1keras.files import atomic_write, write_json
+from v1keras.evaluation.cells import CLEAN, Cell
+from v1keras.files import atomic_write, claim, write_json
 
-_MANIFEST = "manifest.json"
+# The folder of the logits within that of an evaluation.
+LOGITS = "logits"
+MANIFEST = "manifest.json"
 _PREFIX = "logits/"
 _SAMPLE = "sample"
 
@@ -32,13 +34,13 @@ class CellLogits(NamedTuple):
 
 
 class LogitCache:
-    """A folder of logits, one `.npz` per cell, that a rerun goes on with.
+    """A folder of logits, one `.npz` per cell, that a rerun resumes.
 
     A manifest holds what the logits depend on. The folder opens for these very settings
     only, so that logits of different images, seeds or weights never meet.
 
     Args:
-        path: str or path. The folder; made when missing.
+        path: str or path. The folder; made when logits are added.
         settings: dict that can be written as JSON. What all logits depend on: images,
             seed, noise draws, number type.
         models: dict from model name to a string that changes with its weights.
@@ -67,33 +69,26 @@ class LogitCache:
         models: Mapping[str, str],
     ) -> None:
         self.path = Path(path)
-        self.settings = _plain(settings)
-        manifest = {"settings": self.settings, "models": dict(models)}
-        file = self.path / _MANIFEST
-        stored = None
-        if file.is_file():
-            stored = _read_manifest(file)
-            _compare(self.path, stored["settings"], manifest["settings"])
-            for name, fingerprint in models.items():
-                if stored["models"].get(name, fingerprint) != fingerprint:
-                    raise FileExistsError(
-                        f"{self.path} holds logits of another model named {name}: its "
-                        "weights have changed since. Choose another folder or name."
-                    )
-            manifest["models"] = {**stored["models"], **models}
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        self.settings = json.loads(json.dumps(dict(settings)))
+        self._stored = claim(
+            self.path, MANIFEST, {"settings": self.settings}, what="evaluation"
+        )
+        stored = (self._stored or {"models": {}})["models"]
+        changed = [
+            name for name in models if stored.get(name, models[name]) != models[name]
+        ]
+        if changed:
             raise FileExistsError(
-                f"{self.path} exists and is not a folder of logits; choose another one."
+                f"`models` must have the weights that {self.path} holds logits of, or "
+                f"new names. Received: other weights of {', '.join(changed)}"
             )
-        if manifest != stored:
-            write_json(file, manifest)
-        self.fingerprints = dict(manifest["models"])
+        self.fingerprints = {**stored, **models}
         self._known: dict[Cell, set[str]] = {}
 
     @classmethod
     def exists(cls, path: str | os.PathLike) -> bool:
         """Whether a folder is one of logits."""
-        return (Path(path) / _MANIFEST).is_file()
+        return (Path(path) / MANIFEST).is_file()
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "LogitCache":
@@ -104,7 +99,9 @@ class LogitCache:
         """
         if not cls.exists(path):
             raise FileNotFoundError(f"{path} is not a folder of logits.")
-        stored = _read_manifest(Path(path) / _MANIFEST)
+        stored = claim(
+            path, MANIFEST, {"settings": {}, "models": {}}, what="evaluation"
+        )
         return cls(path, stored["settings"], stored["models"])
 
     def file(self, cell: Cell) -> Path:
@@ -191,6 +188,10 @@ class LogitCache:
             arrays = {_PREFIX + k: v for k, v in stored.logits.items()} | arrays
         if sample is not None:
             arrays[_SAMPLE] = sample
+        manifest = {"settings": self.settings, "models": self.fingerprints}
+        if manifest != self._stored:
+            write_json(self.path / MANIFEST, manifest)
+            self._stored = manifest
         with atomic_write(self.file(cell)) as temporary:
             np.savez(temporary, labels=labels, ids=ids, **arrays)
         self._known.pop(cell, None)
@@ -212,29 +213,22 @@ def _load(file: Path) -> np.lib.npyio.NpzFile:
         ) from error
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they are after a round trip through JSON."""
-    return json.loads(json.dumps(dict(settings)))
+def read_samples(
+    out: str | os.PathLike, cells: Iterable[Cell], severities: Iterable[int] = (1, 3, 5)
+) -> dict[Cell, np.ndarray]:
+    """Pictures of what an evaluation showed, for a report.
 
+    Args:
+        out: str or path. The folder of the evaluation.
+        cells: iterable of `Cell`.
+        severities: iterable of int. Which severities. Defaults to 1, 3 and 5; all that
+            there are where none of them was measured.
 
-def _read_manifest(file: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        return {key: dict(manifest[key]) for key in ("settings", "models")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileExistsError(
-            f"{file} is not the manifest of an evaluation; choose another folder."
-        ) from error
-
-
-def _compare(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    different = [
-        f"{key} was {stored.get(key)!r} and is {wanted.get(key)!r}"
-        for key in sorted({*stored, *wanted})
-        if stored.get(key) != wanted.get(key)
-    ]
-    if different:
-        raise FileExistsError(
-            f"{path} holds an evaluation of other settings; choose another folder. "
-            f"Received: {'; '.join(different)}"
-        )
+    Returns:
+        dict from `Cell` to a uint8 array of shape `(height, width, 3)`.
+    """
+    cache = LogitCache.open(Path(out) / LOGITS)
+    corrupted = [cell for cell in cells if cell != CLEAN]
+    chosen = [cell for cell in corrupted if cell.severity in severities] or corrupted
+    samples = {cell: cache.sample(cell) for cell in (CLEAN, *chosen)}
+    return {cell: image for cell, image in samples.items() if image is not None}

@@ -5,7 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from v1keras.corruptions import SEVERITIES
+from v1keras.corruptions import CATEGORIES, CORRUPTIONS, SEVERITIES
+
+# Beside its four categories: corruptions that no figure of the benchmark contains, and
+# the mean over those that it does.
+EXTRA = "extra"
+MEAN = "mean"
+CATEGORY_ORDER = tuple(CATEGORIES)
 
 
 class Cell(NamedTuple):
@@ -33,6 +39,19 @@ def corrupted_cells(
     return tuple(
         Cell(name, severity) for name in corruptions for severity in severities
     )
+
+
+def category(corruption: str) -> str:
+    """The category of a corruption: `"extra"` where the benchmark leaves it out."""
+    if corruption == CLEAN.corruption:
+        return corruption
+    if corruption not in CORRUPTIONS:
+        raise ValueError(
+            f"`corruption` must be one of {', '.join(CORRUPTIONS)}. "
+            f"Received: corruption={corruption!r}"
+        )
+    known = CORRUPTIONS[corruption]
+    return EXTRA if known.extra else known.category
 
 
 def cell_weights(cells: Sequence[Cell], corruptions: Collection[str]) -> np.ndarray:
@@ -63,6 +82,26 @@ def cell_weights(cells: Sequence[Cell], corruptions: Collection[str]) -> np.ndar
             for name in names
         ]
     )
+
+
+def group_weights(cells: Sequence[Cell]) -> dict[str, np.ndarray]:
+    """The weights of every group of cells that an evaluation is summarised by.
+
+    Args:
+        cells: sequence of `Cell`.
+
+    Returns:
+        dict from group to weights as of `cell_weights`: `"clean"`, each corruption,
+        each category, and `"mean"` over all corruptions but extra ones; those of which
+        there are cells.
+    """
+    corruptions = list(dict.fromkeys(c.corruption for c in cells if c != CLEAN))
+    members = {name: [name] for name in ("clean", *corruptions)}
+    for group in (*CATEGORY_ORDER, EXTRA):
+        members[group] = [name for name in corruptions if category(name) == group]
+    members[MEAN] = [name for name in corruptions if category(name) != EXTRA]
+    weights = {group: cell_weights(cells, names) for group, names in members.items()}
+    return {group: values for group, values in weights.items() if values.any()}
 
 
 def mean_over_corruptions(

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from v1keras.corruptions import corrupt
+from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name, corrupt
 from v1keras.corruptions.digital import jpeg_compression
 from v1keras.corruptions.severities import STORED_JPEG_QUALITY
-from v1keras.evaluation.cells import CLEAN, Cell
+from v1keras.data import ImageDataset, open_corrupted
+from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
+from v1keras.evaluation.config import EvaluateConfig
 
 
 class Batch(NamedTuple):
@@ -246,6 +248,58 @@ class StoredImages:
         """What the clean images are called that have these names, else the names."""
         pairs = zip(image_names(ids), ids, strict=True)
         return np.array([self._names.get(name, str(own)) for name, own in pairs])
+
+
+def open_images(
+    config: EvaluateConfig, dataset: ImageDataset
+) -> tuple[CellImages, tuple[Cell, ...]]:
+    """The test images that a configuration asks for.
+
+    Args:
+        config: `EvaluateConfig`.
+        dataset: `ImageDataset`.
+
+    Returns:
+        A tuple of `CellImages` and of the cells to measure, the clean one first. The
+        images have all of them unless `config.allow_partial`.
+
+    Raises:
+        FileNotFoundError: if there is no such corrupted set.
+        ValueError: if it lacks some of the cells, or is not of these images.
+    """
+    subset = {"max_images": config.max_images, "seed": config.seed}
+    test = dataset.split("test")
+    clean = CleanImages(
+        test.images,
+        test.labels,
+        ids=test.ids,
+        fingerprint=dataset.fingerprint,
+        **subset,
+    )
+    if config.corrupted == "none":
+        return clean, clean.cells
+    names = tuple(map(canonical_name, config.corruptions)) or BENCHMARK
+    cells = corrupted_cells(names, sorted(map(int, set(config.severities))))
+    planned = tuple(dict.fromkeys((CLEAN, *cells)))
+    if config.corrupted == "online":
+        return OnlineImages(clean, cells, seed=config.seed, jpeg=config.jpeg), planned
+    whole = not config.corruptions and len(cells) == len(BENCHMARK) * len(SEVERITIES)
+    stored = open_corrupted(
+        config.corrupted,
+        dataset.class_names,
+        image_size=dataset.image_size,
+        # What was asked for need not be the whole set.
+        allow_partial=config.allow_partial or not whole,
+        data_dir=config.data_dir,
+    )
+    images = StoredImages(clean, stored, **subset)
+    missing = [str(cell) for cell in planned if cell not in images.cells]
+    if missing and not config.allow_partial:
+        raise ValueError(
+            "`corrupted` must hold all cells, unless `allow_partial` is True. "
+            f"Received: corrupted={config.corrupted} without {', '.join(missing)}"
+        )
+    return images, planned
 
 
 def image_names(ids: Sequence[str]) -> list[str]:

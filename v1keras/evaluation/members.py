@@ -1,14 +1,13 @@
 """What each member adds to an ensemble, from cached logits."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from v1keras.evaluation.cache import LogitCache
-from v1keras.evaluation.cells import CLEAN, Cell, cell_weights
+from v1keras.evaluation.cells import CLEAN, MEAN, Cell, group_weights
 from v1keras.evaluation.metrics import accuracy, ensemble_logits
-from v1keras.evaluation.robustness import CATEGORY_ORDER, MEAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +17,7 @@ class MemberAnalysis:
     Args:
         members: tuple of str.
         groups: tuple of str. `"clean"`, the categories and `"mean"`, over all
-            corruptions.
+            corruptions but extra ones.
         images: int. How many images a cell has.
         ensemble: dict from group to the accuracy of all members together.
         alone: dict from (member, group) to the member's own accuracy.
@@ -44,7 +43,6 @@ def analyse_members(
     cache: LogitCache,
     members: Sequence[str],
     cells: Sequence[Cell],
-    categories: Mapping[str, str],
     *,
     average: str = "logits",
 ) -> MemberAnalysis:
@@ -56,8 +54,7 @@ def analyse_members(
     Args:
         cache: `LogitCache` that holds all members in all cells.
         members: sequence of str, at least two.
-        cells: sequence of `Cell`, corrupted ones among them.
-        categories: mapping from corruption to category.
+        cells: sequence of `Cell`, corrupted ones of the benchmark among them.
         average: str. `"logits"` or `"probabilities"`. Defaults to `"logits"`.
 
     Returns:
@@ -68,22 +65,18 @@ def analyse_members(
 
     Example:
 
-    >>> analysis = analyse_members(cache, ["sf_low", "sf_high"], cells, categories)
+    >>> analysis = analyse_members(cache, ["sf_low", "sf_high"], cells)
     >>> analysis.contribution("sf_low", "blur")
     """
     members = tuple(members)
-    corruptions = list(dict.fromkeys(c.corruption for c in cells if c != CLEAN))
-    if len(members) < 2 or not corruptions:
+    corrupted = [cell for cell in cells if cell != CLEAN]
+    if len(members) < 2 or not corrupted:
         raise ValueError(
-            "An analysis needs at least two members and a corrupted cell. Received: "
+            "`members` must be at least two and `cells` hold a corrupted one. Received: "
             f"members={', '.join(members)}, cells={', '.join(map(str, cells))}"
         )
-    groups = {"clean": cell_weights(cells, ["clean"])} if CLEAN in cells else {}
-    for category in CATEGORY_ORDER:
-        own = [name for name in corruptions if categories[name] == category]
-        if own:
-            groups[category] = cell_weights(cells, own)
-    groups[MEAN] = cell_weights(cells, corruptions)
+    single = {cell.corruption for cell in corrupted}
+    groups = {g: w for g, w in group_weights(cells).items() if g not in single}
 
     def score(subsets: Sequence[tuple[str, ...]]) -> list[dict[str, float]]:
         """The accuracies of some ensembles, in one pass over the cells."""

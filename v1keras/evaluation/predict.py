@@ -1,5 +1,6 @@
 """One pass over all cells: every image is made once and shown to all models."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,7 +16,10 @@ from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
 from v1keras.layers import is_stochastic, set_noise
+from v1keras.layers.neuronal_noise import noise_layers
 from v1keras.quiet import verbosity
+
+LOGITS_DTYPES = ("float32", "float16")
 
 _T = TypeVar("_T")
 
@@ -30,37 +34,40 @@ def weights_fingerprint(model: keras.Model) -> str:
 
 def open_cache(
     path: str | os.PathLike,
-    models: Mapping[str, keras.Model],
+    fingerprints: Mapping[str, str],
     images: CellImages,
     *,
     noise_samples: int = 1,
     seed: int = 0,
     dtype: str = "float32",
-    fingerprints: Mapping[str, str] | None = None,
 ) -> LogitCache:
     """Opens the folder of logits for these models, images and settings.
 
     Args:
         path: str or path. A new folder, or one of an evaluation with equal settings.
-        models: dict from name to `keras.Model`.
+        fingerprints: mapping from the name of a model to a str that changes with its
+            weights, such as `weights_fingerprint` gives.
         images: `CellImages`.
         noise_samples: int. Noise draws of stochastic models. Defaults to `1`.
         seed: int. Seed of the noise. Defaults to `0`.
         dtype: str. `"float32"` or `"float16"`, which halves the files. Defaults to
             `"float32"`.
-        fingerprints: dict from name to str or None. What tells the models' weights
-            apart. Defaults to a hash of their weights.
 
     Returns:
         A `LogitCache`.
+
+    Raises:
+        FileExistsError: if the folder is of something else, or of other settings.
     """
     if noise_samples < 1:
         raise ValueError(
-            f"noise_samples must be at least 1. Received: noise_samples={noise_samples}"
+            "`noise_samples` must be at least 1. "
+            f"Received: noise_samples={noise_samples}"
         )
-    if dtype not in ("float32", "float16"):
+    if dtype not in LOGITS_DTYPES:
         raise ValueError(
-            f'dtype must be "float32" or "float16". Received: dtype={dtype!r}'
+            f"`dtype` must be one of {', '.join(LOGITS_DTYPES)}. "
+            f"Received: dtype={dtype!r}"
         )
     settings = {
         "images": images.settings,
@@ -68,8 +75,6 @@ def open_cache(
         "seed": seed,
         "dtype": dtype,
     }
-    if fingerprints is None:
-        fingerprints = {name: weights_fingerprint(m) for name, m in models.items()}
     return LogitCache(path, settings, fingerprints)
 
 
@@ -86,56 +91,116 @@ def predict_cells(
 
     The seed of the noise, the number of draws (one for models without noise) and the
     number type are those that the cache was opened with. Cells that it holds already
-    are skipped. The noise of a model starts from a seed of its own in every cell, so an
-    interrupted evaluation that goes on gives the same logits as one that ran through.
+    are skipped, and a model is looked up only if a cell lacks it. The noise of a model
+    starts from a seed of its own in every cell, so an evaluation that was interrupted
+    and resumed gives the same logits as one that ran through.
 
     Args:
         cache: `LogitCache`. From `open_cache`.
-        models: dict from name to `keras.Model` that takes images in 0..255 and returns
-            logits. Their V1 noise is switched on.
+        models: mapping from name to `keras.Model` that takes images in 0..255 and
+            returns logits. Their V1 noise is on while they are measured.
         images: `CellImages`.
         cells: sequence of `Cell`.
         batch_size: int. Defaults to `128`.
         progress: bool. Whether to show a progress bar. Defaults to `True`.
+
+    Raises:
+        ValueError: if models do not fit each other.
     """
     if batch_size < 1:
         raise ValueError(
-            f"batch_size must be at least 1. Received: batch_size={batch_size}"
+            f"`batch_size` must be at least 1. Received: batch_size={batch_size}"
         )
-    noise_samples, seed = cache.settings["noise_samples"], cache.settings["seed"]
-    predictors = {}
-    for name, model in models.items():
-        set_noise(model, "stochastic")
-        predictors[name] = _Predictor(model, noise_samples)
+    missing = {
+        cell: [name for name in models if name not in cache.models(cell)]
+        for cell in dict.fromkeys(cells)
+    }
+    needed = dict.fromkeys(name for names in missing.values() for name in names)
+    models = {name: models[name] for name in needed}
+    check_models(models)
+    draws, seed = cache.settings["noise_samples"], cache.settings["seed"]
     bar = None
     if progress:
-        bar = keras.utils.Progbar(len(cells), verbose=verbosity(), unit_name="cell")
-    for done, cell in enumerate(cells, start=1):
-        missing = [name for name in models if name not in cache.models(cell)]
-        if missing:
-            for name in missing:
-                set_noise(models[name], "stochastic", seed=_seed(seed, name, cell))
-            logits: dict[str, list[np.ndarray]] = {name: [] for name in missing}
-            labels, ids = [], []
-            sample = None
-            for batch in _ahead(images.batches(cell, batch_size)):
-                shown = tf.convert_to_tensor(batch.images)
-                labels.append(batch.labels)
-                ids.append(batch.ids)
-                if sample is None or images.sample_id in batch.ids:
-                    sample = batch.images[np.argmax(batch.ids == images.sample_id)]
-                for name in missing:
-                    answers = predictors[name](shown)
-                    logits[name].append(answers.astype(cache.settings["dtype"]))
-            cache.add(
-                cell,
-                np.concatenate(labels),
-                np.concatenate(ids),
-                {name: np.concatenate(parts, 1) for name, parts in logits.items()},
-                sample=sample,
+        bar = keras.utils.Progbar(len(missing), verbose=verbosity(), unit_name="cell")
+    with contextlib.ExitStack() as noise_is_on:
+        for model in models.values():
+            noise_is_on.enter_context(_noise_on(model))
+        predictors = {name: _Predictor(model, draws) for name, model in models.items()}
+        for done, (cell, names) in enumerate(missing.items(), start=1):
+            if names:
+                for name in names:
+                    set_noise(models[name], "stochastic", seed=_seed(seed, name, cell))
+                _predict_cell(
+                    cache,
+                    cell,
+                    {name: predictors[name] for name in names},
+                    images,
+                    batch_size,
+                )
+            if bar is not None:
+                bar.update(done)
+
+
+@contextlib.contextmanager
+def _noise_on(model: keras.Model) -> Iterator[None]:
+    """Switches the noise of a model on, and back to what it was at the end."""
+    before = [(layer, layer.noise, layer.seed) for layer in noise_layers(model)]
+    set_noise(model, "stochastic")
+    try:
+        yield
+    finally:
+        set_noise(model, "stochastic")
+        for layer, mode, seed in before:
+            layer.set_mode(mode, seed)
+
+
+def _predict_cell(
+    cache: LogitCache,
+    cell: Cell,
+    predictors: Mapping[str, "_Predictor"],
+    images: CellImages,
+    batch_size: int,
+) -> None:
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in predictors}
+    labels, ids = [], []
+    sample = None
+    for batch in _ahead(images.batches(cell, batch_size)):
+        shown = tf.convert_to_tensor(batch.images)
+        labels.append(batch.labels)
+        ids.append(batch.ids)
+        if sample is None or images.sample_id in batch.ids:
+            sample = batch.images[np.argmax(batch.ids == images.sample_id)]
+        for name, predictor in predictors.items():
+            logits[name].append(predictor(shown).astype(cache.settings["dtype"]))
+    cache.add(
+        cell,
+        np.concatenate(labels),
+        np.concatenate(ids),
+        {name: np.concatenate(parts, 1) for name, parts in logits.items()},
+        sample=sample,
+    )
+
+
+def check_models(models: Mapping[str, keras.Model]) -> None:
+    """Refuses models that cannot be shown the same images and classes.
+
+    Raises:
+        ValueError: if there are any; it names two of them.
+    """
+    first = next(iter(models), None)
+    for name, model in models.items():
+        if len(model.input_shape) != 4 or len(model.output_shape) != 2:
+            raise ValueError(
+                "`models` must take images and return one vector of logits. Received: "
+                f"{name} from {model.input_shape} to {model.output_shape}"
             )
-        if bar is not None:
-            bar.update(done)
+        for what in ("input_shape", "output_shape"):
+            mine, other = getattr(model, what), getattr(models[first], what)
+            if mine != other:
+                raise ValueError(
+                    "`models` must take the same images and know the same classes. "
+                    f"Received: {what} {other} of {first}, {mine} of {name}"
+                )
 
 
 class _Predictor:

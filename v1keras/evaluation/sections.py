@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from v1keras.evaluation.agreement import Agreement
 from v1keras.evaluation.cells import CLEAN, Cell
 from v1keras.evaluation.charts import (
     LEAST_PER_BIN,
@@ -17,6 +16,7 @@ from v1keras.evaluation.charts import (
     reliability_diagram,
     severity_curves,
 )
+from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.palette import DIVERGING
 from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
 from v1keras.evaluation.tables import signed_percent
@@ -247,29 +247,29 @@ def sample_pictures(
     return Section("What the models were shown", "".join(parts))
 
 
-def side_by_side(agreements: Sequence[Agreement], other: str) -> Section:
+def side_by_side(comparisons: Sequence[Comparison], other: str) -> Section:
     """Accuracies per corruption here and in another evaluation.
 
     Args:
-        agreements: sequence of `Agreement`, of this evaluation and another one.
+        comparisons: sequence of `Comparison`, of this evaluation and another one.
         other: str. What the other one is called.
     """
-    models = list(dict.fromkeys(row.model for row in agreements))
-    by_place = {(row.corruption, row.model): row for row in agreements}
+    models = list(dict.fromkeys(row.model for row in comparisons))
+    by_place = {(row.corruption, row.model): row for row in comparisons}
     head = "".join(f"<th>{html.escape(model)}</th>" for model in models)
     rows = ""
-    for corruption in dict.fromkeys(row.corruption for row in agreements):
+    for corruption in dict.fromkeys(row.corruption for row in comparisons):
         cells = "".join(_pair(by_place[corruption, model]) for model in models)
         label = html.escape(corruption.replace("_", " "))
         rows += f'<tr><th scope="row">{label}</th>{cells}</tr>'
-    images = agreements[-1].images
+    images = comparisons[-1].images
     on = f"the {images} images that both showed" if images else "different images"
-    outside = sum(not row.agrees for row in agreements)
+    outside = sum(not row.agrees for row in comparisons)
     text = (
         f"Accuracy in %, mean over severities, on {on}: here, and in {other}. Below it "
         "the difference and how far it may go by chance (95 %). Of "
-        f"{len(agreements)} differences {outside} are larger, in bold type; "
-        f"{len(agreements) / 20:.0f} would be by chance alone."
+        f"{len(comparisons)} differences {outside} are larger, in bold type; "
+        f"{len(comparisons) / 20:.0f} would be by chance alone."
     )
     return Section(
         f"Beside {other}",
@@ -501,13 +501,13 @@ def _member_table(table: RobustnessTable, members: tuple[str, ...]) -> str:
     )
     rows = f"<tr><th>mean of {len(members)} members</th>{mean}</tr>"
     rows += f"<tr><th>best member</th>{best}</tr>"
-    for name, parts in table.ensembles.items():
+    for name, parts in table.lineup.ensembles.items():
         cells = "".join(
             f"<td>{100 * table.groups[name, g].accuracy.value:.1f}</td>" for g in groups
         )
         rows += (
             f"<tr class=strong><th>{html.escape(name)} of {len(parts)} "
-            f"({html.escape(table.average)})</th>{cells}</tr>"
+            f"({html.escape(table.lineup.average)})</th>{cells}</tr>"
         )
     return (
         '<p class="note">Accuracy in %.</p><div class="scroll">'
@@ -516,7 +516,7 @@ def _member_table(table: RobustnessTable, members: tuple[str, ...]) -> str:
     )
 
 
-def _pair(row: Agreement) -> str:
+def _pair(row: Comparison) -> str:
     difference = f"{100 * (row.first - row.second):+.1f}"
     difference = difference.replace("-", "\N{MINUS SIGN}")
     return (

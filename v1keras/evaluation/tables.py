@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from v1keras.evaluation.cells import CLEAN
+from v1keras.evaluation.cells import category
 from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
 from v1keras.files import atomic_write
 
@@ -36,9 +36,7 @@ def cell_rows(
                     "role": table.roles[model],
                     "corruption": cell.corruption,
                     "severity": cell.severity,
-                    "category": "clean"
-                    if cell == CLEAN
-                    else table.categories[cell.corruption],
+                    "category": category(cell.corruption),
                     **_columns("accuracy", result.accuracy),
                     **_columns("gain", result.gain),
                     "noise_std": _number(result.noise_std),

@@ -12,11 +12,10 @@ import numpy as np
 
 from v1keras.command_line import option
 from v1keras.data import ImageDataset
-from v1keras.evaluate import ENSEMBLE, EvaluateConfig, evaluate, open_runs
-from v1keras.evaluation import CLEAN, RobustnessTable
-from v1keras.evaluation.cells import mean_over_corruptions
+from v1keras.evaluation import CLEAN, EvaluateConfig, Lineup, RobustnessTable, evaluate
+from v1keras.evaluation.cells import MEAN, mean_over_corruptions
 from v1keras.evaluation.metrics import accuracy
-from v1keras.evaluation.robustness import MEAN
+from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
 from v1keras.studies.held_out import held_out_logits
@@ -125,7 +124,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
         ValueError, FileNotFoundError: if configuration, members or data are unusable.
     """
     students = config.read_recipes()
-    Run.open(config.base)
+    base, *members = (Run.open(path) for path in (config.base, *config.members))
     dataset = open_dataset(config)
     out = Path(config.out)
     rows = []
@@ -139,21 +138,16 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     alone = dataclasses.replace(
         recipe, alpha=0.0, feature_layer=None, feature_weight=0.0
     )
-    taught = {config.seed: recipe} | {
-        seed: config.seeded(recipe, f"{chosen}_seed{seed}", seed)
-        for seed in range(config.seed + 1, config.seed + config.seeds)
-    }
-    untaught = {
-        seed: config.seeded(alone, f"{_WITHOUT}_{chosen}_seed{seed}", seed)
-        for seed in taught
-    }
-    for student in (*taught.values(), *untaught.values()):
-        _train(student, dataset)
-    table, names = _measure(config, [*taught.values(), *untaught.values()])
-    kept, kept_alone = (
-        [names[student.out] for student in group.values()]
-        for group in (taught, untaught)
-    )
+    seeds = range(config.seed, config.seed + config.seeds)
+    taught = [recipe] + [
+        config.seeded(recipe, f"{chosen}_seed{seed}", seed) for seed in seeds[1:]
+    ]
+    untaught = [
+        config.seeded(alone, f"{_WITHOUT}_{chosen}_seed{seed}", seed) for seed in seeds
+    ]
+    students = [_train(student, dataset) for student in (*taught, *untaught)]
+    table = _measure(config, dataset, base, members, students)
+    kept, kept_alone = np.split(np.array(table.lineup.students), 2)
     result = {
         "recipe": chosen,
         "retention": _retentions(table, kept),
@@ -199,26 +193,37 @@ def _score(
 
 
 def _measure(
-    config: AblationConfig, students: list[DistillConfig]
-) -> tuple[RobustnessTable, dict[str, str]]:
-    """The table of the test images, and each run's name in it by its folder."""
-    paths = (config.base, *config.members, *(student.out for student in students))
-    names = dict(zip(paths, open_runs(paths), strict=True))
-    table = evaluate(
+    config: AblationConfig,
+    dataset: ImageDataset,
+    base: Run,
+    members: list[Run],
+    students: list[Run],
+) -> RobustnessTable:
+    """The table of the test images."""
+    runs = name_runs([base, *members, *students])
+    names = tuple(runs)
+    first_student = 1 + len(members)
+    return evaluate(
         EvaluateConfig(
             out=f"{config.out}/evaluation",
-            models=paths,
+            models=tuple(str(run.path) for run in runs.values()),
             dataset=config.dataset,
             data_dir=config.data_dir,
             corrupted=config.corrupted,
-            baseline=names[config.base],
-            ensemble_members=tuple(names[path] for path in config.members),
             max_images=config.max_images,
             noise_samples=config.noise_samples,
             seed=config.seed,
-        )
+        ),
+        runs,
+        dataset,
+        Lineup(
+            names,
+            baseline=names[0],
+            students=names[first_student:],
+            ensembles={ENSEMBLE: names[1:first_student]},
+            variants=run_variants(runs),
+        ),
     )
-    return table, names
 
 
 def retention(base: float, ensemble: float, student: float) -> float | None:

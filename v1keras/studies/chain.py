@@ -11,10 +11,17 @@ import keras
 
 from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
-from v1keras.evaluate import EvaluateConfig, evaluate
-from v1keras.evaluation import RobustnessTable, read_samples, write_report
+from v1keras.evaluation import (
+    EvaluateConfig,
+    Lineup,
+    RobustnessTable,
+    evaluate,
+    read_samples,
+    write_report,
+)
+from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
-from v1keras.studies.config import StudyConfig
+from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.held_out import analyse_on_held_out
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
@@ -60,7 +67,7 @@ def run_study(config: StudyConfig) -> Path:
     write_json(out / _STUDY_FILE, {"settings": settings})
     runs = _train_all(config, dataset)
     controls = _train_controls(config, dataset)
-    table = _evaluate(config, runs, controls)
+    table = _evaluate(config, dataset, runs, controls)
     sections = [training_section(runs), filters_section(runs)]
     if config.member_images:
         members = {name: runs[name] for name in config.members()}
@@ -79,7 +86,7 @@ def run_study(config: StudyConfig) -> Path:
         out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
-        samples=read_samples(out / "evaluation", table),
+        samples=read_samples(out / "evaluation", table.cells),
         sections=sections,
         settings={
             **{k: v for k, v in settings.items() if v not in (None, [])},
@@ -113,36 +120,49 @@ def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
 
 def _train_controls(
     config: StudyConfig, dataset: ImageDataset
-) -> dict[str, tuple[str, ...]]:
-    """The run directories of each control ensemble, by its name."""
+) -> dict[str, dict[str, Run]]:
+    """The members of each control ensemble, by its name."""
     controls = {}
-    for name, configs in config.control_configs().items():
-        print(f"\n{name}: {len(configs)} seeds", flush=True)
-        paths = []
+    for ensemble, configs in config.control_configs().items():
+        print(f"\n{ensemble}: {len(configs)} seeds", flush=True)
+        controls[ensemble] = {}
         for each in configs:
-            paths.append(str(train(each, dataset).path))
+            run = train(each, dataset)
+            controls[ensemble][run.name] = run
             keras.backend.clear_session()
-        controls[name] = tuple(paths)
     return controls
 
 
 def _evaluate(
-    config: StudyConfig, runs: dict[str, Run], controls: dict[str, tuple[str, ...]]
+    config: StudyConfig,
+    dataset: ImageDataset,
+    runs: dict[str, Run],
+    controls: dict[str, dict[str, Run]],
 ) -> RobustnessTable:
     print("\nEvaluation under corruptions", flush=True)
+    members = {ENSEMBLE: config.members()} | {n: tuple(c) for n, c in controls.items()}
+    every = {
+        name: run for group in (runs, *controls.values()) for name, run in group.items()
+    }
     return evaluate(
         EvaluateConfig(
             out=f"{config.out}/evaluation",
-            models=tuple(str(run.path) for run in runs.values()),
+            models=tuple(str(run.path) for run in every.values()),
             dataset=config.dataset,
             data_dir=config.data_dir,
             corrupted=config.corrupted,
-            ensemble_members=config.members(),
             max_images=config.max_images,
             noise_samples=config.noise_samples,
             seed=config.seed,
         ),
-        controls=controls,
+        every,
+        dataset,
+        Lineup(
+            tuple(runs),
+            baseline=BASE if BASE in runs else None,
+            students=(_STUDENT,),
+            ensembles=members,
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from v1keras.corruptions import BENCHMARK, CORRUPTIONS
+from v1keras.corruptions import BENCHMARK
 from v1keras.data import ImageDataset
 from v1keras.evaluation import (
     CellImages,
@@ -17,9 +17,8 @@ from v1keras.evaluation import (
 )
 from v1keras.evaluation.member_section import member_section
 from v1keras.evaluation.members import analyse_members
-from v1keras.files import file_fingerprint
+from v1keras.evaluation.runs import RunModels, run_fingerprints
 from v1keras.training import Run
-from v1keras.training.run import MODEL_FILE
 
 
 def held_out_logits(
@@ -56,19 +55,11 @@ def held_out_logits(
         seed=seed,
     )
     images = OnlineImages(clean, corrupted_cells(BENCHMARK), seed=seed)
-    models = {name: run.load_model() for name, run in runs.items()}
     cache = open_cache(
-        out,
-        models,
-        images,
-        noise_samples=noise_samples,
-        seed=seed,
-        fingerprints={
-            n: file_fingerprint(r.path / MODEL_FILE) for n, r in runs.items()
-        },
+        out, run_fingerprints(runs), images, noise_samples=noise_samples, seed=seed
     )
     print(f"\n{', '.join(runs)}: on held-out training images", flush=True)
-    predict_cells(cache, models, images, images.cells)
+    predict_cells(cache, RunModels(runs), images, images.cells)
     return cache, images
 
 
@@ -87,7 +78,6 @@ def analyse_on_held_out(
         `Section` of a report.
     """
     cache, images = held_out_logits(members, dataset, out, **settings)
-    categories = {name: each.category for name, each in CORRUPTIONS.items()}
-    analysis = analyse_members(cache, list(members), images.cells, categories)
+    analysis = analyse_members(cache, list(members), images.cells)
     what = f"{analysis.images} held-out training images per cell, corrupted for it"
     return member_section(analysis, what)

@@ -10,13 +10,14 @@ from v1keras.corruptions import CORRUPTIONS
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.images import image_names
+from v1keras.evaluation.lineup import Lineup
 from v1keras.evaluation.metrics import ensemble_logits
 
-# 95 % intervals of a normal distribution reach so many standard errors either way.
+# Standard errors that a 95 % interval of a normal distribution reaches either way.
 _NORMAL_95 = 1.96
 
 
-class Agreement(NamedTuple):
+class Comparison(NamedTuple):
     """One model under one corruption in two evaluations.
 
     Args:
@@ -41,14 +42,13 @@ class Agreement(NamedTuple):
         return abs(self.first - self.second) <= self.margin
 
 
-def compare(
+def compare_evaluations(
     first: LogitCache,
     second: LogitCache,
+    lineup: Lineup | None = None,
     *,
-    ensembles: Mapping[str, Sequence[str]] | None = None,
-    average: str = "logits",
     paired: bool = True,
-) -> list[Agreement]:
+) -> list[Comparison]:
     """Sets two evaluations side by side, such as of a stored set and of an online one.
 
     Where both showed at least half of the images of the smaller one (of equal name,
@@ -61,15 +61,13 @@ def compare(
         first: `LogitCache`. Of the first evaluation.
         second: `LogitCache`. With models (of equal name and weights) and cells in
             common.
-        ensembles: mapping from a name to the names of its members, or None. Defaults to
-            no ensembles.
-        average: str. What they average, `"logits"` or `"probabilities"`. Defaults to
-            `"logits"`.
+        lineup: `Lineup` or None. The models and ensembles to compare. Defaults to all
+            models that both have.
         paired: bool. Whether to compare images that both have one by one, if there are
             enough. Defaults to `True`.
 
     Returns:
-        List of `Agreement`, one per model and corruption that both have.
+        List of `Comparison`, one per model and corruption that both have.
 
     Raises:
         ValueError: if they have no model or no cell in common.
@@ -77,15 +75,15 @@ def compare(
     Example:
 
     >>> stored, online = (LogitCache.open(f"{out}/logits") for out in ("a", "b"))
-    >>> [row.corruption for row in compare(stored, online) if not row.agrees]
+    >>> [row.corruption for row in compare_evaluations(stored, online) if not row.agrees]
     ['snow']
     """
     there = first.cells() & second.cells()
     cells = [c for c in (CLEAN, *corrupted_cells(tuple(CORRUPTIONS))) if c in there]
     models = [
         name
-        for name, fingerprint in first.fingerprints.items()
-        if second.fingerprints.get(name) == fingerprint
+        for name in (lineup.measured if lineup else first.fingerprints)
+        if second.fingerprints.get(name) == first.fingerprints[name]
         and all(name in cache.models(c) for cache in (first, second) for c in cells)
     ]
     if not models or not cells:
@@ -94,26 +92,23 @@ def compare(
             "in common. Received: "
             f"{first.path} and {second.path}"
         )
-    groups = {name: (name,) for name in models}
-    groups |= {
-        name: tuple(members)
-        for name, members in (ensembles or {}).items()
-        if set(members) <= set(models)
-    }
+    lineup = lineup or Lineup(tuple(models))
+    groups = {name: (name,) for name in lineup.models if name in models}
+    groups |= {n: p for n, p in lineup.ensembles.items() if set(p) <= set(models)}
     rows = []
     for corruption in dict.fromkeys(cell.corruption for cell in cells):
         own = [cell for cell in cells if cell.corruption == corruption]
-        rows += _agreements(
+        rows += _comparisons(
             corruption,
             groups,
-            _scores(first, own, groups, average),
-            _scores(second, own, groups, average),
+            _scores(first, own, groups, lineup.average),
+            _scores(second, own, groups, lineup.average),
             paired,
         )
     return sorted(rows, key=lambda row: list(groups).index(row.model))
 
 
-def agreement_rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """One row per model and corruption, for a CSV file."""
     return [
         {
@@ -123,15 +118,15 @@ def agreement_rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
             },
             "agrees": row.agrees,
         }
-        for row in agreements
+        for row in comparisons
     ]
 
 
-def format_agreement(agreements: Sequence[Agreement]) -> str:
+def format_comparison(comparisons: Sequence[Comparison]) -> str:
     """What a comparison came to, as text for a terminal."""
-    corrupted = [row for row in agreements if row.corruption != CLEAN.corruption]
+    corrupted = [row for row in comparisons if row.corruption != CLEAN.corruption]
     apart = [row for row in corrupted if not row.agrees]
-    images = agreements[-1].images
+    images = comparisons[-1].images
     on = f"the same {images} images" if images else "different images"
     lines = [
         f"{len(corrupted) - len(apart)} of {len(corrupted)} accuracies per model and "
@@ -185,13 +180,13 @@ def _scores(
     return dataclasses.replace(scores, right=scores.right / len(cells))
 
 
-def _agreements(
+def _comparisons(
     corruption: str,
     models: Sequence[str],
     first: _Scores,
     second: _Scores,
     paired: bool,
-) -> Iterator[Agreement]:
+) -> Iterator[Comparison]:
     here, there = _common(first, second)
     # Positions serve as names where there are no files; of another order, they name
     # other images.
@@ -208,7 +203,7 @@ def _agreements(
             error = _standard_error(a - b)
         else:
             error = np.hypot(_standard_error(a), _standard_error(b))
-        yield Agreement(
+        yield Comparison(
             model,
             corruption,
             float(a.mean()),

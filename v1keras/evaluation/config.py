@@ -1,0 +1,135 @@
+"""The configuration of an evaluation."""
+
+import dataclasses
+
+from v1keras.command_line import option
+from v1keras.corruptions import SEVERITIES, canonical_name
+from v1keras.evaluation.lineup import AVERAGES
+from v1keras.training.config import STRATEGIES
+
+# What stands for a training seed in the path of a run.
+SEED = "{seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """Which test images are shown, and how often. Every field is a flag."""
+
+    corrupted: str = option(
+        "online",
+        "online corrupts the test images here; none shows clean ones only; else the "
+        "path or name of a stored corrupted set, such as ImageNet-C.",
+    )
+    max_images: int | None = option(
+        None, "Show a random subset of up to N images per cell."
+    )
+    noise_samples: int = option(1, "Noise draws of stochastic models.")
+
+    def __post_init__(self):
+        _check_positive(self, "max_images", "noise_samples")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(EvaluationSettings):
+    """What to evaluate on what. Every field is a flag."""
+
+    out: str = option(required=True, help="Folder of the evaluation.")
+    models: tuple[str, ...] = option(
+        required=True,
+        help="Run directories to compare; {seed} in one stands for each of --seeds.",
+    )
+    seeds: tuple[str, ...] = option(
+        (),
+        "Training seeds, put in place of {seed}: --models=runs/base-{seed} "
+        "--seeds=0,1,2.",
+    )
+    baseline: str | None = option(
+        None, "Name of the model that gains are relative to; by default variant base."
+    )
+    ensemble: bool = option(False, "Evaluate the ensemble of the members too.")
+    ensemble_members: tuple[str, ...] = option(
+        (), "Names of its members; by default all models but baseline and students."
+    )
+    average: str = option("logits", "What the ensemble averages.", choices=AVERAGES)
+    dataset: str = option(
+        "shapes",
+        "shapes, a folder of images, or a name of TensorFlow Datasets; its test images "
+        "are shown.",
+    )
+    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its data.")
+    corruptions: tuple[str, ...] = option(
+        (), "Corruptions to measure; by default the 15 of the benchmark."
+    )
+    severities: tuple[str, ...] = option(
+        tuple(map(str, SEVERITIES)), "Severities to measure."
+    )
+    jpeg: bool = option(
+        False,
+        "Compress images that are corrupted online as JPEG of quality 85, as the "
+        "published sets were when they were stored.",
+    )
+    allow_partial: bool = option(
+        False, "Continue when the corrupted set lacks some of the cells."
+    )
+    batch_size: int = option(128, "Images in a batch, over all replicas.")
+    seed: int = option(0, "Seed of corruptions, noise, subset and bootstrap.")
+    bootstrap: int = option(1000, "Bootstrap replicates behind the intervals.")
+    strategy: str = option(
+        "auto",
+        "mirrored computes on all GPUs; auto does where there are several.",
+        choices=STRATEGIES,
+    )
+    logits_dtype: str = option(
+        "float32",
+        "Number type of the cached logits; float16 halves the files.",
+        choices=("float32", "float16"),
+    )
+    compare: str | None = option(
+        None,
+        "Folder of another evaluation of these models, to set beside this one: whether "
+        "accuracies per corruption agree.",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(self, "batch_size", "bootstrap")
+        if self.seed < 0:
+            raise ValueError(f"`seed` must be at least 0. Received: seed={self.seed}")
+        known = {str(severity) for severity in SEVERITIES}
+        if not self.severities or not {*map(str, self.severities)} <= known:
+            raise ValueError(
+                "`severities` must be some of 1..5. Received: "
+                f"severities={','.join(map(str, self.severities))}"
+            )
+        for name in self.corruptions:
+            canonical_name(name)
+        if any(not seed.isdecimal() for seed in self.seeds):
+            raise ValueError(
+                "`seeds` must be numbers, at least 0. "
+                f"Received: seeds={','.join(self.seeds)}"
+            )
+        if self.jpeg and self.corrupted != "online":
+            raise ValueError(
+                "`jpeg` must be False unless images are corrupted online. "
+                f"Received: jpeg=True, corrupted={self.corrupted}"
+            )
+        if bool(self.seeds) != any(SEED in path for path in self.models):
+            raise ValueError(
+                f"`seeds` and a {SEED} in `models` need each other. Received: "
+                f"models={','.join(self.models)}, seeds={','.join(self.seeds)}"
+            )
+
+    def run_paths(self) -> tuple[str, ...]:
+        """The run directories, with every seed in place of `{seed}`."""
+        return tuple(
+            path.replace(SEED, seed)
+            for path in self.models
+            for seed in (self.seeds if SEED in path else ("",))
+        )
+
+
+def _check_positive(config: EvaluationSettings, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")

@@ -1,0 +1,163 @@
+"""Runs as the models of an evaluation: their names, roles, variants and weights."""
+
+import collections
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import keras
+
+from v1keras.evaluation.config import SEED, EvaluateConfig
+from v1keras.evaluation.lineup import Lineup
+from v1keras.files import file_fingerprint
+from v1keras.training import Run
+from v1keras.training.run import MODEL_FILE
+from v1keras.training.strategy import get_strategy
+
+ENSEMBLE = "ensemble"
+# Settings in which two runs of one variant may differ and still be seeds of it.
+_NOT_THE_VARIANT = ("seed", "out", "data_dir", "strategy", "members")
+
+
+def open_runs(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
+    """Opens run directories under names that tell them apart.
+
+    Args:
+        paths: sequence of str or path.
+
+    Returns:
+        dict from name to `Run`: the folder's name, or as much of its path as is needed
+        where several folders share it.
+
+    Raises:
+        ValueError: if a folder is given twice.
+    """
+    return name_runs([Run.open(path) for path in paths])
+
+
+def name_runs(runs: Sequence[Run]) -> dict[str, Run]:
+    """The runs under names that tell them apart; see `open_runs`."""
+    folders = [run.path.resolve() for run in runs]
+    for folder, count in collections.Counter(folders).items():
+        if count > 1:
+            raise ValueError(
+                f"`models` must not name a run twice. Received: models={folder}"
+            )
+    names = []
+    for folder in folders:
+        parts = 1
+        while sum(f.parts[-parts:] == folder.parts[-parts:] for f in folders) > 1:
+            parts += 1
+        names.append("/".join(folder.parts[-parts:]))
+    return dict(zip(names, runs, strict=True))
+
+
+class RunModels(Mapping[str, keras.Model]):
+    """The models of some runs, each loaded when it is looked up.
+
+    Args:
+        runs: mapping from name to `Run`.
+        strategy: str. One of `v1keras.training.config.STRATEGIES`, under which models
+            are loaded. Defaults to `"none"`.
+    """
+
+    def __init__(self, runs: Mapping[str, Run], strategy: str = "none") -> None:
+        self._runs, self._strategy = runs, strategy
+
+    def __getitem__(self, name: str) -> keras.Model:
+        with get_strategy(self._strategy).scope():
+            return self._runs[name].load_model()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
+def run_fingerprints(runs: Mapping[str, Run]) -> dict[str, str]:
+    """What tells the weights of the runs apart, by name."""
+    return {name: file_fingerprint(run.path / MODEL_FILE) for name, run in runs.items()}
+
+
+def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
+    """The lineup that a configuration asks for.
+
+    The baseline is by default the first plain CNN; members of the ensemble are by
+    default all runs but baseline and students.
+
+    Args:
+        config: `EvaluateConfig`.
+        runs: mapping from name to `Run`.
+
+    Returns:
+        A `Lineup`.
+
+    Raises:
+        ValueError: if the configuration names a run that is not there, or runs that
+            stand for seeds of one variant are none.
+    """
+    variants = run_variants(runs)
+    _check_seeds(config, runs, variants)
+    students = [n for n, run in runs.items() if run.config["kind"] == "student"]
+    plain = [n for n, run in runs.items() if not run.variant.v1 and n not in students]
+    if config.baseline is None and len(plain) > 1:
+        print(f"Gains are relative to {plain[0]}; --baseline chooses another one.")
+    lineup = Lineup(
+        tuple(runs),
+        baseline=config.baseline or next(iter(plain), None),
+        students=students,
+        average=config.average,
+        variants=variants,
+    )
+    if not (config.ensemble or config.ensemble_members):
+        return lineup
+    lineup.check_known("ensemble_members", config.ensemble_members)
+    members = config.ensemble_members or lineup.members
+    if len(members) < 2:
+        raise ValueError(
+            "`ensemble` must have at least two members that are neither the baseline "
+            f"nor students. Received: ensemble_members={','.join(members)}"
+        )
+    return dataclasses.replace(lineup, ensembles={ENSEMBLE: members})
+
+
+def run_variants(runs: Mapping[str, Run]) -> dict[str, str]:
+    """One label for all runs that were trained alike but for the seed."""
+    labels: dict[str, str] = {}
+    result = {}
+    for name, run in runs.items():
+        settings = run.config["settings"].items()
+        # What is off was not yet a setting in older runs.
+        alike = {k: v for k, v in settings if k not in _NOT_THE_VARIANT and v}
+        alike = json.dumps([run.config["kind"], alike])
+        if alike not in labels:
+            label = run.variant.name
+            label += " student" if run.config["kind"] == "student" else ""
+            same = sum(known.split(" #")[0] == label for known in labels.values())
+            labels[alike] = f"{label} #{same + 1}" if same else label
+        result[name] = labels[alike]
+    return result
+
+
+def _check_seeds(
+    config: EvaluateConfig, runs: Mapping[str, Run], variants: Mapping[str, str]
+) -> None:
+    """Refuses `seeds` that the runs were not trained with, or that are not alike."""
+    by_path = {run.path: name for name, run in runs.items()}
+    for pattern in (path for path in config.models if SEED in path):
+        paths = [Path(pattern.replace(SEED, seed)) for seed in config.seeds]
+        for path, seed in zip(paths, config.seeds, strict=True):
+            trained = runs[by_path[path]].config["settings"]["seed"]
+            if trained != int(seed):
+                raise ValueError(
+                    f"{path} must have been trained with seed {seed}. "
+                    f"Received: seed={trained}"
+                )
+        if len({variants[by_path[path]] for path in paths}) > 1:
+            raise ValueError(
+                f"Runs of {pattern} must differ in their seed alone. Received: "
+                f"other settings in {', '.join(map(str, paths))}"
+            )

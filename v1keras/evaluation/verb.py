@@ -1,0 +1,247 @@
+"""The evaluation itself: of models that are in memory, and of runs."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from v1keras.data import ImageDataset, load_dataset
+from v1keras.evaluation.build import build_table
+from v1keras.evaluation.cache import LOGITS, MANIFEST, LogitCache, read_samples
+from v1keras.evaluation.charts import write_bar_chart
+from v1keras.evaluation.comparison import (
+    Comparison,
+    compare_evaluations,
+    comparison_rows,
+    format_comparison,
+)
+from v1keras.evaluation.config import EvaluateConfig
+from v1keras.evaluation.images import CellImages, open_images
+from v1keras.evaluation.lineup import Lineup
+from v1keras.evaluation.predict import (
+    check_models,
+    open_cache,
+    predict_cells,
+    weights_fingerprint,
+)
+from v1keras.evaluation.report import write_report
+from v1keras.evaluation.robustness import RobustnessTable
+from v1keras.evaluation.runs import (
+    RunModels,
+    open_runs,
+    run_fingerprints,
+    run_lineup,
+)
+from v1keras.evaluation.sections import side_by_side
+from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
+from v1keras.files import claim, write_json
+from v1keras.training import Run, check_same_classes, versions
+from v1keras.training.run import check_classes
+
+
+def evaluate_models(
+    models: Mapping[str, keras.Model],
+    images: CellImages,
+    out: str | os.PathLike,
+    *,
+    lineup: Lineup | None = None,
+    noise_samples: int = 1,
+    batch_size: int = 128,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> RobustnessTable:
+    """Measures the robustness of models, with all cells cached.
+
+    Writes `logits/` and the files of `write_tables` to `out`. A second call with the
+    same settings computes only what is missing; models may be added.
+
+    Args:
+        models: mapping from name to `keras.Model` that takes images in 0..255 and
+            returns logits. Their V1 noise is on while they are measured.
+        images: `CellImages`, such as `OnlineImages`.
+        out: str or path. A folder: new, empty or from such a call.
+        lineup: `Lineup` or None. Roles and ensembles of the models. Defaults to all
+            models as members.
+        noise_samples: int. Noise draws of stochastic models. Defaults to `1`.
+        batch_size: int. Defaults to `128`.
+        replicates: int. Bootstrap replicates. Defaults to `1000`.
+        seed: int. Seed of noise and bootstrap. Defaults to `0`.
+
+    Returns:
+        A `RobustnessTable`.
+
+    Raises:
+        FileExistsError: if `out` is something else, or of other settings.
+        ValueError: if models do not fit each other or the lineup.
+
+    Example:
+
+    >>> clean = CleanImages(split.images, split.labels, ids=split.ids)
+    >>> images = OnlineImages(clean, corrupted_cells(["gaussian_noise", "fog"]))
+    >>> models = {"base": base, "standard": standard}
+    >>> lineup = Lineup(models, baseline="base")
+    >>> table = evaluate_models(models, images, "out", lineup=lineup)
+    >>> table.groups["standard", "noise"].gain.value
+    """
+    lineup = lineup or Lineup(tuple(models))
+    if set(lineup.measured) != set(models):
+        raise ValueError(
+            "`lineup` must be of `models`. Received: models="
+            f"{', '.join(models) or '{}'}, a lineup of {', '.join(lineup.measured)}"
+        )
+    check_models(models)
+    cache = open_cache(
+        _claim(out) / LOGITS,
+        {name: weights_fingerprint(model) for name, model in models.items()},
+        images,
+        noise_samples=noise_samples,
+        seed=seed,
+    )
+    predict_cells(cache, models, images, images.cells, batch_size=batch_size)
+    table = build_table(
+        cache, lineup, planned=images.cells, replicates=replicates, seed=seed
+    )
+    write_tables(out, table)
+    return table
+
+
+def evaluate(
+    config: EvaluateConfig,
+    runs: Mapping[str, Run] | None = None,
+    dataset: ImageDataset | None = None,
+    lineup: Lineup | None = None,
+) -> RobustnessTable:
+    """Evaluates runs and writes tables, chart and report.
+
+    Writes `report.html`, `robustness.csv`, `summary.csv`, `bar_chart.png`,
+    `config.json` and the cached logits to `config.out`, and each model's
+    `robustness.csv` into its run directory. A second call resumes where the first one
+    stopped.
+
+    Args:
+        config: `EvaluateConfig`.
+        runs: mapping from name to `Run`, or None. The open runs, for callers that have
+            them, hidden members of ensembles included; by default those of
+            `config.models` are opened.
+        dataset: `ImageDataset` or None. The open data set, likewise.
+        lineup: `Lineup` or None. By default the one that `config` asks for.
+
+    Returns:
+        A `RobustnessTable`.
+
+    Raises:
+        FileNotFoundError: if a run or the data are missing.
+        FileExistsError: if `config.out` holds something else.
+        ValueError: if runs, classes or cells do not fit together.
+    """
+    out = _claim(config.out)
+    runs = open_runs(config.run_paths()) if runs is None else runs
+    check_same_classes(list(runs.values()))
+    lineup = lineup or run_lineup(config, runs)
+    fingerprints = run_fingerprints(runs)
+    other = _other_evaluation(config, fingerprints)
+    first = next(iter(runs.values()))
+    dataset = dataset or load_dataset(
+        config.dataset, image_size=first.image_size, data_dir=config.data_dir
+    )
+    check_classes(first, f"data set {dataset.name}", dataset.class_names)
+    images, planned = open_images(config, dataset)
+    for name, run in runs.items():
+        if not run.is_finished:
+            print(f"{name}: training has not finished; evaluated is its best epoch.")
+    cache = open_cache(
+        out / LOGITS,
+        fingerprints,
+        images,
+        noise_samples=config.noise_samples,
+        seed=config.seed,
+        dtype=config.logits_dtype,
+    )
+    cells = [cell for cell in planned if cell in images.cells]
+    models = RunModels(runs, config.strategy)
+    predict_cells(cache, models, images, cells, batch_size=config.batch_size)
+    table = build_table(
+        cache,
+        lineup,
+        planned=planned,
+        cells=cells,
+        replicates=config.bootstrap,
+        seed=config.seed,
+        alexnet=_is_imagenet_c(config, dataset),
+    )
+    comparisons = compare_evaluations(cache, other, lineup) if other else []
+    report = _write(config, runs, table, comparisons)
+    print(format_table(table))
+    if comparisons:
+        print(format_comparison(comparisons))
+    print(f"Report: {report}")
+    return table
+
+
+def _write(
+    config: EvaluateConfig,
+    runs: Mapping[str, Run],
+    table: RobustnessTable,
+    comparisons: list[Comparison],
+) -> Path:
+    out = Path(config.out)
+    settings = dataclasses.asdict(config)
+    write_tables(out, table)
+    write_bar_chart(out / "bar_chart.png", table)
+    for name in table.lineup.models:
+        write_csv(runs[name].path / "robustness.csv", cell_rows(table, [name]))
+    write_json(out / "config.json", {"settings": settings, "versions": versions()})
+    sections = []
+    if comparisons:
+        write_csv(out / "comparison.csv", comparison_rows(comparisons))
+        sections.append(side_by_side(comparisons, Path(config.compare).name))
+    return write_report(
+        out,
+        table,
+        title=f"Robustness on {Path(config.dataset).name}",
+        samples=read_samples(out, table.cells),
+        sections=sections,
+        settings={**_given(settings), "versions": versions()},
+        allow_partial=config.allow_partial,
+    )
+
+
+def _claim(out: str | os.PathLike) -> Path:
+    """Refuses a folder that holds anything but an evaluation."""
+    claim(out, f"{LOGITS}/{MANIFEST}", {}, what="evaluation")
+    return Path(out)
+
+
+def _other_evaluation(
+    config: EvaluateConfig, fingerprints: Mapping[str, str]
+) -> LogitCache | None:
+    """The logits of the evaluation to set beside this one."""
+    if config.compare is None:
+        return None
+    folder = Path(config.compare)
+    if not LogitCache.exists(folder / LOGITS):
+        raise FileNotFoundError(
+            f"`compare` must be the folder of an evaluation. Received: compare={folder}"
+        )
+    other = LogitCache.open(folder / LOGITS)
+    if not set(fingerprints.items()) & set(other.fingerprints.items()):
+        raise ValueError(
+            "`compare` must be an evaluation of some of these models. Received: "
+            f"compare={folder}, of {', '.join(other.fingerprints)}"
+        )
+    return other
+
+
+def _is_imagenet_c(config: EvaluateConfig, dataset: ImageDataset) -> bool:
+    """Whether AlexNet's errors may be set beside these: stored, all of ImageNet."""
+    stored = config.corrupted not in ("online", "none")
+    wnids = [name for name in dataset.class_names if name[0] == "n" and len(name) == 9]
+    return stored and len(wnids) == 1000 and dataset.image_size == 224
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that say something: not those that were left empty."""
+    return {k: v for k, v in settings.items() if v or (v == 0 and v is not False)}
