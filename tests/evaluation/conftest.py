@@ -4,16 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, LogitCache, build_table, corrupted_cells
+from v1keras.evaluation import CLEAN, Lineup, LogitCache, build_table, corrupted_cells
 
-CATEGORIES = {
-    "gaussian_noise": "noise",
-    "shot_noise": "noise",
-    "defocus_blur": "blur",
-    "fog": "weather",
-    "contrast": "digital",
-    "spatter": "extra",
-}
+CORRUPTIONS = (
+    "gaussian_noise", "shot_noise", "defocus_blur", "fog", "contrast", "spatter",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -21,7 +16,7 @@ def make_table(tmp_path):
     """A function that gives the table of random logits of some skill."""
 
     def make(models=("base", "a", "b", "student"), *, images=40, missing=(), **options):
-        planned = (CLEAN, *corrupted_cells(tuple(CATEGORIES), (1, 3, 5)))
+        planned = (CLEAN, *corrupted_cells(CORRUPTIONS, (1, 3, 5)))
         cells = tuple(cell for cell in planned if cell not in missing)
         folder = tmp_path / f"logits{len(list(tmp_path.iterdir()))}"
         cache = LogitCache(folder, {"seed": 0}, dict.fromkeys(models, "x"))
@@ -38,14 +33,9 @@ def make_table(tmp_path):
             sample = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             cache.add(cell, labels, np.arange(images), logits, sample=sample)
         options = {"baseline": "base", "ensembles": {"ensemble": ("a", "b")}} | options
+        lineup = Lineup(models, **options)
         return build_table(
-            cache,
-            models,
-            planned=planned,
-            cells=cells,
-            categories=CATEGORIES,
-            replicates=200,
-            **options,
+            cache, lineup, planned=planned, cells=cells, replicates=200, alexnet=True
         )
 
     return make

@@ -3,11 +3,12 @@ import pytest
 
 from v1keras.evaluation import (
     CLEAN,
+    Lineup,
     LogitCache,
-    agreement_rows,
-    compare,
+    compare_evaluations,
+    comparison_rows,
     corrupted_cells,
-    format_agreement,
+    format_comparison,
     side_by_side,
 )
 
@@ -40,16 +41,16 @@ def test_equal_models_agree_and_different_ones_do_not(tmp_path):
     first = cache_of(tmp_path / "first", 0.5, 0)
     second = cache_of(tmp_path / "second", 0.5, 1, prefix="x")
     other = cache_of(tmp_path / "other", 0.65, 2, prefix="y")
-    rows = compare(first, second)
+    rows = compare_evaluations(first, second)
     assert [row.corruption for row in rows] == ["clean", "snow", "fog"]
     assert all(row.agrees and row.images == 0 for row in rows)
-    assert not any(row.agrees for row in compare(first, other))
+    assert not any(row.agrees for row in compare_evaluations(first, other))
 
 
 def test_margin_of_different_images_is_that_of_two_proportions(tmp_path):
     first = cache_of(tmp_path / "a", 0.5, 0)
     second = cache_of(tmp_path / "b", 0.5, 1, prefix="x")
-    rows = compare(first, second)
+    rows = compare_evaluations(first, second)
     one = 1.96 * np.sqrt(2 * 0.25 / IMAGES)
     assert rows[0].margin == pytest.approx(one, rel=0.01)
     # Of five severities, whose answers are independent here.
@@ -61,9 +62,9 @@ def test_the_same_images_are_compared_one_by_one(tmp_path):
     skill = np.arange(IMAGES) % 2
     first = cache_of(tmp_path / "a", skill, 0)
     second = cache_of(tmp_path / "b", skill[:100], 1, suffix=".JPEG", images=100)
-    for row in compare(first, second):
+    for row in compare_evaluations(first, second):
         assert (row.first, row.second, row.margin, row.images) == (0.5, 0.5, 0.0, 100)
-    independent = compare(first, second, paired=False)[0]
+    independent = compare_evaluations(first, second, paired=False)[0]
     assert independent.margin == pytest.approx(
         1.96 * np.sqrt(0.25 / 300 + 0.25 / 100), rel=0.01
     )
@@ -76,7 +77,7 @@ def test_a_few_common_images_do_not_stand_for_all(tmp_path):
     for cell in first.cells():
         labels, _, logits = first.read(cell)
         cache.add(cell, labels, ids, logits)
-    assert {row.images for row in compare(first, cache)} == {0}
+    assert {row.images for row in compare_evaluations(first, cache)} == {0}
 
 
 def cache_of_four(folder, order, labels=(0, 0, 1, 1)):
@@ -94,22 +95,22 @@ def cache_of_four(folder, order, labels=(0, 0, 1, 1)):
 def test_images_are_matched_by_name_in_any_order(tmp_path):
     first = cache_of_four(tmp_path / "a", [0, 1, 2, 3])
     second = cache_of_four(tmp_path / "b", [3, 1, 0, 2])
-    (row,) = compare(first, second)
+    (row,) = compare_evaluations(first, second)
     assert (row.first, row.second, row.margin, row.images) == (0.75, 0.75, 0, 4)
 
 
 def test_names_of_other_classes_name_other_images(tmp_path):
     first = cache_of_four(tmp_path / "a", [0, 1, 2, 3])
     second = cache_of_four(tmp_path / "b", [3, 1, 0, 2], labels=(0, 1, 0, 1))
-    (row,) = compare(first, second)
+    (row,) = compare_evaluations(first, second)
     assert row.images == 0 and row.margin > 0
 
 
 def test_ensembles_are_made_from_the_logits_of_both(tmp_path):
     first = cache_of(tmp_path / "a", 0.6, 0, models=("m", "n"))
     second = cache_of(tmp_path / "b", 0.6, 1, models=("n", "m", "o"))
-    groups = {"both": ("m", "n"), "more": ("m", "o")}
-    rows = compare(first, second, ensembles=groups)
+    lineup = Lineup(["m", "n"], ensembles={"both": ("m", "n"), "more": ("m", "o")})
+    rows = compare_evaluations(first, second, lineup)
     assert [row.model for row in rows] == ["m"] * 3 + ["n"] * 3 + ["both"] * 3
     logits = first.read(CLEAN).logits
     expected = (logits["m"] + logits["n"]).argmax(axis=-1) == 0
@@ -118,11 +119,11 @@ def test_ensembles_are_made_from_the_logits_of_both(tmp_path):
 
 def test_text_rows_and_section_name_what_is_apart(tmp_path):
     first = cache_of(tmp_path / "a", 0.5, 0)
-    rows = compare(first, cache_of(tmp_path / "b", 0.65, 2))
-    text = format_agreement(rows)
+    rows = compare_evaluations(first, cache_of(tmp_path / "b", 0.65, 2))
+    text = format_comparison(rows)
     assert "0 of 2 accuracies" in text and "m, snow: " in text
     assert f"the same {IMAGES} images" in text
-    assert [row["agrees"] for row in agreement_rows(rows)] == [False] * 3
+    assert [row["agrees"] for row in comparison_rows(rows)] == [False] * 3
     section = side_by_side(rows, "stored <c>")
     assert section.html.count("class=apart") == 3 and "stored &lt;c&gt;" in section.html
 
@@ -132,4 +133,4 @@ def test_evaluations_without_a_common_model_are_refused(tmp_path, change):
     first = cache_of(tmp_path / "a", 0.5, 0)
     second = cache_of(tmp_path / "b", 0.5, 1, **change)
     with pytest.raises(ValueError, match="equal name and weights"):
-        compare(first, second)
+        compare_evaluations(first, second)

@@ -6,7 +6,8 @@ import pytest
 
 from v1keras import command_line
 from v1keras.data import load_dataset
-from v1keras.evaluate import EvaluateConfig, evaluate, open_runs
+from v1keras.evaluation import EvaluateConfig, evaluate
+from v1keras.evaluation.runs import open_runs
 from v1keras.training import TrainConfig
 from v1keras.v1 import get_variant
 
@@ -79,7 +80,7 @@ def test_from_runs_to_report(tmp_path, make_run, capsys):
     assert run(*arguments) == 0
     assert (out / "report.html").read_text() == first
     assert run(*arguments, "--seed=1") == 2
-    assert "other settings" in capsys.readouterr().err
+    assert "seed=0 instead of seed=1" in capsys.readouterr().err
 
 
 def test_seeds_name_the_runs_of_a_variant(tmp_path, make_run, capsys):
@@ -136,7 +137,7 @@ def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):
     assert run(*arguments, f"--out={second}", f"--compare={first}", "--seed=1") == 0
     assert "of 4 accuracies per model and corruption" in capsys.readouterr().out
     assert (first / "logits" / "manifest.json").stat().st_mtime_ns == before
-    with (second / "agreement.csv").open() as file:
+    with (second / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["corruption"] for row in rows] == ["clean", "fog", "contrast"] * 2
     # Contrast is not random, and the base has no noise.
@@ -178,7 +179,7 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
     ("flag", "message"),
     [
         ("--corruptions=fogg", "fogg"),
-        ("--severities=0,1", "1..5"),
+        ("--severities=0,1", "severities=0,1"),
         ("--baseline=nobody", "baseline=nobody"),
         ("--ensemble", "at least two members"),
         ("--ensemble_members=a,nobody", "nobody"),
@@ -202,7 +203,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, make_run, capsys):
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
     models = f"--models={make_run('a')}"
-    assert "no evaluation" in refused(capsys, out, models)
+    assert "hold the same evaluation" in refused(capsys, out, models)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
@@ -230,5 +231,5 @@ def test_a_stored_set_that_lacks_cells_needs_permission(tmp_path, make_run, caps
 def test_runs_of_one_name_are_told_apart(tmp_path, make_run):
     runs = open_runs([make_run("s0/v1"), make_run("s1/v1"), make_run("base")])
     assert list(runs) == ["s0/v1", "s1/v1", "base"]
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="run twice"):
         open_runs([tmp_path / "base", tmp_path / "s0" / ".." / "base"])

@@ -18,6 +18,8 @@ from v1keras.evaluation import (
     predict_cells,
 )
 from v1keras.evaluation.metrics import ensemble_logits
+from v1keras.evaluation.predict import weights_fingerprint
+from v1keras.layers import set_noise
 from v1keras.models import build_ensemble
 
 RNG = np.random.default_rng(0)
@@ -32,7 +34,8 @@ def online(**options):
 
 def predict(path, models, cells=CELLS, **options):
     images = options.pop("images", None) or online()
-    cache = open_cache(path, models, images, **options)
+    fingerprints = {name: weights_fingerprint(m) for name, m in models.items()}
+    cache = open_cache(path, fingerprints, images, **options)
     predict_cells(cache, models, images, cells, batch_size=8, progress=False)
     return cache
 
@@ -126,34 +129,69 @@ def test_ensemble_from_the_cache_equals_the_keras_ensemble(
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"seed": 1},
-        {"noise_samples": 2},
-        {"dtype": "float16"},
-        {"images": online(max_images=5)},
+        ({"seed": 1}, "seed=0 instead of seed=1"),
+        ({"noise_samples": 2}, "noise_samples=1"),
+        ({"dtype": "float16"}, "dtype='float32'"),
+        ({"images": online(max_images=5)}, "images=22 instead of images=5"),
     ],
 )
-def test_other_settings_are_refused(tmp_path, make_model, change):
+def test_other_settings_are_refused(tmp_path, make_model, change, message):
     models = {"m": make_model(0)}
     predict(tmp_path / "logits", models, CELLS[:1])
-    with pytest.raises(FileExistsError, match="other settings"):
+    with pytest.raises(FileExistsError, match=message):
         predict(tmp_path / "logits", models, CELLS[:1], **change)
 
 
 def test_changed_weights_are_refused(tmp_path, make_model):
     predict(tmp_path / "logits", {"m": make_model(0)}, CELLS[:1])
-    with pytest.raises(FileExistsError, match="another model named m"):
+    with pytest.raises(FileExistsError, match="other weights of m"):
         predict(tmp_path / "logits", {"m": make_model(1)}, CELLS[:1])
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="not a folder of logits"):
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("notes.txt", "mine"), ("manifest.json", "{}"), ("manifest.json", "{half")],
+)
+def test_a_folder_of_something_else_is_refused(tmp_path, file, content):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(FileExistsError, match="hold the same evaluation"):
         LogitCache(tmp_path, {}, {})
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="not the manifest"):
-        LogitCache(tmp_path, {}, {})
+
+
+def test_only_models_that_a_cell_lacks_are_looked_up(tmp_path, make_model):
+    class Models(dict):
+        def __getitem__(self, name):
+            looked_up.append(name)
+            return super().__getitem__(name)
+
+    models = {"a": make_model(0), "b": make_model(1)}
+    cache = predict(tmp_path / "logits", {"a": models["a"]})
+    cache = open_cache(cache.path, {**cache.fingerprints, "b": "b"}, online())
+    for expected in (["b"], []):
+        looked_up = []
+        predict_cells(cache, Models(models), online(), CELLS, progress=False)
+        assert looked_up == expected
+
+
+@pytest.mark.parametrize("mode", ["off", "fixed", "stochastic"])
+def test_noise_is_as_before_afterwards(tmp_path, make_model, mode):
+    model = make_model(0, noise=True)
+    set_noise(model, mode, seed=5)
+    answers = [model.predict(IMAGES, verbose=0)]
+    set_noise(model, mode, seed=5)
+    logits = predict(tmp_path / "logits", {"m": model}, noise_samples=2).read(CLEAN)
+    assert not np.array_equal(*logits.logits["m"])
+    answers.append(model.predict(IMAGES, verbose=0))
+    np.testing.assert_array_equal(*answers)
+
+
+def test_refused_models_leave_nothing_behind(tmp_path, make_model):
+    models = {"a": make_model(0), "b": make_model(1, classes=6)}
+    with pytest.raises(ValueError, match=r"know the same classes.*of b"):
+        predict(tmp_path / "logits", models)
+    assert not (tmp_path / "logits").exists()
 
 
 def test_other_images_in_a_cell_are_refused(tmp_path):
@@ -288,7 +326,7 @@ with strategy.scope():
     models = {"plain": make(False), "noisy": make(True)}
 images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
 clean = CleanImages(images, np.zeros(7, int))
-cache = open_cache(sys.argv[1], models, clean, noise_samples=2)
+cache = open_cache(sys.argv[1], dict.fromkeys(models, ""), clean, noise_samples=2)
 predict_cells(cache, models, clean, [CLEAN], batch_size=7, progress=False)
 logits = cache.read(CLEAN).logits
 expected = models["plain"](images.astype("float32"))

@@ -80,10 +80,11 @@ def compare_evaluations(
     """
     there = first.cells() & second.cells()
     cells = [c for c in (CLEAN, *corrupted_cells(tuple(CORRUPTIONS))) if c in there]
+    same = dict(first.fingerprints.items() & second.fingerprints.items())
     models = [
         name
         for name in (lineup.measured if lineup else first.fingerprints)
-        if second.fingerprints.get(name) == first.fingerprints[name]
+        if name in same
         and all(name in cache.models(c) for cache in (first, second) for c in cells)
     ]
     if not models or not cells:
