@@ -1,10 +1,13 @@
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 from typing import ClassVar
 
 import pytest
 
+import v1keras
+from v1keras import __main__ as front_door
 from v1keras import command_line
 from v1keras.command_line import option
 
@@ -109,17 +112,14 @@ def test_help_is_grouped_and_begins_with_what_matters(capsys):
 def test_all_command_lines_in_one_process(capsys):
     import export.__main__
     import v1keras.corruptions.__main__
-    import v1keras.distill
     import v1keras.evaluate
-    import v1keras.study
-    import v1keras.train
 
     for config_class in (
         export.__main__.ExportConfig,
-        v1keras.distill.DistillConfig,
+        v1keras.training.DistillConfig,
         v1keras.evaluate.EvaluateConfig,
-        v1keras.study.StudyConfig,
-        v1keras.train.TrainConfig,
+        v1keras.studies.StudyConfig,
+        v1keras.training.TrainConfig,
     ):
         arguments = (print, config_class, ["--help"])
         assert command_line.run(*arguments, prog="tool", description="Does.") == 0
@@ -147,3 +147,43 @@ def test_only_known_greetings_are_kept_back(action, later):
     assert "oneDNN" not in result.stderr
     assert result.stderr.endswith(f" loader.cc:1] No such op.\n{later}")
     assert (result.returncode == 0) == (action == "pass")
+
+
+LIGHT = """
+import sys
+from v1keras.__main__ import main
+sys.argv[1:] = {arguments}
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code
+print(code, {{"keras", "tensorflow"}} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "distill", "study"])
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--sed=0", 2)])
+def test_help_and_mistyped_flags_load_no_framework(command, flag, code):
+    script = LIGHT.format(arguments=[command, flag])
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == f"{code} set()"
+    words = "Did you mean: seed" if code else "--seed=int"
+    assert words in result.stdout + result.stderr
+
+
+def test_the_front_door(capsys, monkeypatch):
+    def door(*arguments):
+        monkeypatch.setattr(sys, "argv", ["v1keras", *arguments])
+        return front_door.main(), capsys.readouterr()
+
+    code, shown = door()
+    assert code == 0
+    modules = [module for _, module, _ in front_door._COMMANDS]
+    assert all(importlib.util.find_spec(module) for module in modules)
+    names = [line.split()[0] for line in shown.out.splitlines() if line[:2] == "  "]
+    assert names == [name for name, _, _ in front_door._COMMANDS]
+    assert door("--version")[1].out == f"v1keras {v1keras.__version__}\n"
+    code, shown = door("fly")
+    assert code == 2 and shown.err.count("\n") == 1 and "Received: fly" in shown.err

@@ -2,13 +2,12 @@
 
 import sys
 
-from v1keras import command_line
-from v1keras.studies import AblationConfig, run_ablation
+from v1keras import command_line, studies
 
 
-def main(config: AblationConfig) -> None:
+def main(config: studies.AblationConfig) -> None:
     """Runs the comparison and says what was chosen and what it keeps."""
-    result = run_ablation(config)
+    result = studies.run_ablation(config)
     taught = _listed(result["retention"])
     alone = _listed(result["retention_without_teacher"])
     print(f"{result['recipe']}: retention {taught}; without a teacher {alone}")
@@ -24,11 +23,11 @@ if __name__ == "__main__":
     sys.exit(
         command_line.run(
             main,
-            AblationConfig,
+            studies.AblationConfig,
             prog="v1keras.ablate",
             description="Teaches a student by each of several recipes, chooses one on "
             "held-out training images, and measures which share of the ensemble's gain "
-            "it keeps on the test images, with several seeds. The same command goes on "
+            "it keeps on the test images, with several seeds. The same command resumes "
             "where it stopped.",
         )
     )

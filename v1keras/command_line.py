@@ -21,6 +21,7 @@ from absl import flags
 from v1keras.quiet import start_tensorflow
 
 _REQUIRED = "required"
+_LISTS = (tuple[str, ...], tuple[int, ...])
 
 
 def option(
@@ -154,7 +155,7 @@ def _define_flags(config_class: type) -> flags.FlagValues:
             flags.DEFINE_float(name, default, text, **common)
         elif value_type is str:
             flags.DEFINE_string(name, default, text, **common)
-        elif value_type == tuple[str, ...]:
+        elif value_type in _LISTS:
             flags.DEFINE_list(name, list(default or ()), text, **common)
         else:
             raise TypeError(f"no flag type for the field {name}: {hints[name]}")
@@ -168,13 +169,24 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
     settings = {}
     presets = getattr(config_class, "PRESETS", {})
     preset = presets[values["preset"].value] if presets else {}
+    hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         flag = values[field.name]
         value = flag.value if flag.present else preset.get(field.name, flag.value)
         if field.metadata[_REQUIRED] and not value:
             raise ValueError(f"--{field.name} is required: {field.metadata['help']}")
-        settings[field.name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            (item, _) = typing.get_args(hints[field.name])
+            value = tuple(_parsed(item, text, field.name) for text in value)
+        settings[field.name] = value
     return config_class(**settings)
+
+
+def _parsed(item: type, text: Any, name: str) -> Any:
+    try:
+        return item(text)
+    except ValueError:
+        raise ValueError(f"`{name}` must be integers. Received: {text!r}") from None
 
 
 def _help(config_class: type, prog: str, description: str) -> str:
@@ -217,7 +229,9 @@ def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:
         text = field.metadata["help"]
         if not required and field.default not in (None, ()):
             default = field.default
-            shown = ",".join(default) if isinstance(default, tuple) else default
+            shown = (
+                ",".join(map(str, default)) if isinstance(default, tuple) else default
+            )
             text = f"{text} Default: {shown}."
         form = _form(field, _value_type(hints[name]))
         groups.setdefault(heading, []).append((name, form, text))
@@ -231,4 +245,4 @@ def _form(field: dataclasses.Field, value_type: Any) -> str:
         return "=" + "|".join(field.metadata["choices"])
     if value_type is bool:
         return f" (or --no{field.name})"
-    return "=a,b,..." if value_type == tuple[str, ...] else f"={value_type.__name__}"
+    return "=a,b,..." if value_type in _LISTS else f"={value_type.__name__}"

@@ -2,23 +2,21 @@
 
 import sys
 
-from v1keras import command_line
-from v1keras.train import describe
-from v1keras.training import DistillConfig, distill
+from v1keras import command_line, training
 
 
-def main(config: DistillConfig) -> None:
+def main(config: training.DistillConfig) -> None:
     """Distils a student and says where its run is."""
-    print(describe(distill(config)))
+    print(training.distill(config).summary())
 
 
 if __name__ == "__main__":
     sys.exit(
         command_line.run(
             main,
-            DistillConfig,
+            training.DistillConfig,
             prog="v1keras.distill",
             description="Distils the ensemble of several runs into one student and "
-            "writes its run directory. The same command goes on where it stopped.",
+            "writes its run directory. The same command resumes where it stopped.",
         )
     )

@@ -1,14 +1,13 @@
 """Studies: the whole chain from training to a report and an export."""
 
-from v1keras.studies.ablation import AblationConfig, run_ablation
-from v1keras.studies.chain import run_study
-from v1keras.studies.config import StudyConfig
-from v1keras.studies.pictures import filter_sheet
+import lazy_loader
 
-__all__ = [
-    "AblationConfig",
-    "StudyConfig",
-    "filter_sheet",
-    "run_ablation",
-    "run_study",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ablation": ["AblationConfig", "run_ablation"],
+        "chain": ["run_study"],
+        "config": ["StudyConfig"],
+        "pictures": ["filter_sheet"],
+    },
+)

@@ -1,12 +1,19 @@
 """Configurations of `train` and `distill`: one frozen dataclass each."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from v1keras.command_line import option
-from v1keras.data.mixing import Mixing
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import VARIANTS, Variant, get_variant
+
+# Options under the headings of `--help`.
+_data = functools.partial(option, group="data")
+_v1 = functools.partial(option, group="V1")
+_model = functools.partial(option, group="model")
+_training = functools.partial(option, group="training")
+_distillation = functools.partial(option, group="distillation")
 
 SCHEDULES = ("plateau", "cosine", "step", "constant")
 STRATEGIES = ("auto", "none", "mirrored")
@@ -31,102 +38,102 @@ class TrainingSettings:
     """Data, model and training, apart from the variant. Every field is a flag."""
 
     out: str = option(required=True, help="Folder to write.")
-    dataset: str = option(
+    dataset: str = _data(
         "shapes",
         "shapes, a folder of images, or a name of TensorFlow Datasets.",
     )
-    arch: str = option("resnet50", "Backbone.", choices=tuple(ARCHITECTURES))
-    epochs: int = option(60, "Passes over the training images.")
-    batch_size: int = option(128, "Images in a batch, over all replicas.")
-    seed: int = option(0, "Seed of weights, noise, order and augmentation.")
-    width: int = option(64, "Channels of the first stage of the backbone.")
-    image_size: int | None = option(
+    arch: str = _model("resnet50", "Backbone.", choices=tuple(ARCHITECTURES))
+    epochs: int = _training(60, "Passes over the training images.")
+    batch_size: int = _training(128, "Images in a batch, over all replicas.")
+    seed: int = _training(0, "Seed of weights, noise, order and augmentation.")
+    width: int = _model(64, "Channels of the first stage of the backbone.")
+    image_size: int | None = _data(
         None, "Height and width in pixels; by default those of the data set."
     )
-    stride: int | None = option(
+    stride: int | None = _v1(
         None, "Stride of the front-end in pixels; by default the setting's."
     )
-    visual_degrees: float | None = option(
+    visual_degrees: float | None = _v1(
         None, "Visual angle of the image's height; by default the setting's."
     )
-    kernel_size: int = option(25, "Size of the Gabor kernels in pixels, odd.")
-    k_exc: float | None = option(None, "Gain of the cells; by default the setting's.")
-    noise_scale: float | None = option(
+    kernel_size: int = _v1(25, "Size of the Gabor kernels in pixels, odd.")
+    k_exc: float | None = _v1(None, "Gain of the cells; by default the setting's.")
+    noise_scale: float | None = _v1(
         None, "From responses to spikes; by default the setting's."
     )
-    noise_level: float | None = option(
+    noise_level: float | None = _v1(
         None, "Spontaneous activity; by default the setting's."
     )
-    rectify_noise: bool = option(False, "Set negative noisy responses to 0.")
-    sf_min: float | None = option(
+    rectify_noise: bool = _v1(False, "Set negative noisy responses to 0.")
+    sf_min: float | None = _v1(
         None, "Lowest spatial frequency (cycles/degree) instead of the variant's."
     )
-    sf_max: float | None = option(
+    sf_max: float | None = _v1(
         None, "Highest spatial frequency (cycles/degree) instead of the variant's."
     )
-    sf_corr: float | None = option(
+    sf_corr: float | None = _v1(
         None, "Correlation of frequency and size instead of the variant's."
     )
-    simple_channels: int | None = option(
+    simple_channels: int | None = _v1(
         None, "Number of simple cells instead of the variant's."
     )
-    complex_channels: int | None = option(
+    complex_channels: int | None = _v1(
         None, "Number of complex cells instead of the variant's."
     )
-    noise_gain: float | None = option(
+    noise_gain: float | None = _v1(
         None, "Factor on the noise instead of the variant's; 0 for none."
     )
-    gabor_seed: int | None = option(
+    gabor_seed: int | None = _v1(
         None, "Seed of the Gabor parameters instead of the variant's."
     )
-    distribution: str | None = option(
+    distribution: str | None = _v1(
         None,
         "Distribution of the Gabor parameters instead of the variant's.",
         choices=("v1", "uniform"),
     )
-    learning_rate: float = option(0.1, "Initial learning rate of SGD.")
-    momentum: float = option(0.9, "Momentum of SGD.")
-    weight_decay: float = option(5e-4, "L2 decay, added to the gradient.")
-    schedule: str = option(
+    learning_rate: float = _training(0.1, "Initial learning rate of SGD.")
+    momentum: float = _training(0.9, "Momentum of SGD.")
+    weight_decay: float = _training(5e-4, "L2 decay, added to the gradient.")
+    schedule: str = _training(
         "plateau",
         "plateau: / 10 when the validation loss stalls; step: / 10 every "
         "--step_epochs; cosine: with a linear warm-up.",
         choices=SCHEDULES,
     )
-    patience: int = option(5, "Epochs without improvement before plateau acts.")
-    step_epochs: int = option(20, "Epochs between the steps of step.")
-    warmup_epochs: float = option(1.0, "Epochs of warm-up of cosine.")
-    augmentation: str = option(
+    patience: int = _training(5, "Epochs without improvement before plateau acts.")
+    step_epochs: int = _training(20, "Epochs between the steps of step.")
+    warmup_epochs: float = _training(1.0, "Epochs of warm-up of cosine.")
+    augmentation: str = _data(
         "paper",
         "Random affine and flip, or none.",
         choices=("paper", "none"),
     )
-    mixup: float = option(
+    mixup: float = _data(
         0.0,
         "Blend pairs of training images and their labels, by shares from Beta(a, a).",
     )
-    cutmix: float = option(
+    cutmix: float = _data(
         0.0,
         "Paste boxes of one training image into another, of areas from Beta(a, a); "
         "with --mixup, each image gets one of the two.",
     )
-    validation_fraction: float = option(
+    validation_fraction: float = _data(
         0.05, "Share of the training images on which the best epoch is chosen."
     )
-    validation_source: str = option(
+    validation_source: str = _data(
         "fold",
         "Choose on a fold of the training images, or on the test images as the "
         "paper did; the report then says so.",
         choices=("fold", "test"),
     )
-    split_seed: int = option(0, "Seed of that fold.")
-    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its data.")
-    strategy: str = option(
+    split_seed: int = _data(0, "Seed of that fold.")
+    data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
+    strategy: str = _training(
         "auto",
         "mirrored trains on all GPUs; auto does where there are several.",
         choices=STRATEGIES,
     )
-    mixed_precision: bool = option(
+    mixed_precision: bool = _training(
         False, "Compute in bfloat16, keep weights in float32."
     )
 
@@ -145,12 +152,6 @@ class TrainingSettings:
         inside = 0 < self.validation_fraction < 1
         _require(self, "validation_fraction", inside, "between 0 and 1")
 
-    def mixing(self) -> Mixing | None:
-        """How training images are mixed."""
-        if not (self.mixup or self.cutmix):
-            return None
-        return Mixing(self.mixup, self.cutmix)
-
     def variant_overrides(self) -> dict[str, Any]:
         """What was given instead of the variant's own."""
         return {
@@ -164,7 +165,7 @@ class TrainingSettings:
 class TrainConfig(TrainingSettings):
     """What makes a run. Every field is a flag."""
 
-    variant: str = option("standard", f"V1 variant: {', '.join(VARIANTS)}.")
+    variant: str = _v1("standard", f"V1 variant: {', '.join(VARIANTS)}.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -184,7 +185,7 @@ class TrainConfig(TrainingSettings):
         return dataclasses.replace(variant, name=f"{variant.name}_custom", **given)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that two runs share if one can go on with the other."""
+        """The settings that two runs share if one can resume the other."""
         settings = dataclasses.asdict(self)
         return {k: v for k, v in settings.items() if k not in _NOT_PART_OF_A_RUN}
 
@@ -193,31 +194,33 @@ class TrainConfig(TrainingSettings):
 class TeachingSettings:
     """How a student is taught. Every field is a flag."""
 
-    distillation_loss: str = option(
+    distillation_loss: str = _distillation(
         "scaled",
         "scaled: soft targets at --temperature with the factor T^2; paper: T = 5 on "
         "the members' summed logits without that factor.",
         choices=DISTILLATION_LOSSES,
     )
-    temperature: float = option(4.0, "Temperature of the scaled soft targets.")
-    alpha: float = option(
+    temperature: float = _distillation(4.0, "Temperature of the scaled soft targets.")
+    alpha: float = _distillation(
         0.5, "Weight of the soft targets; labels get the rest. 0 asks no teacher."
     )
-    teacher_draws: int = option(
-        1, "The teacher's answer is the mean over so many draws of its noise."
+    teacher_draws: int = _distillation(
+        1, "The teacher's answer is the mean over this many draws of its noise."
     )
-    teacher_views: int = option(
+    teacher_views: int = _distillation(
         0,
         "Augmented views of each image; the teacher answers each once, and epoch e "
         "shows view e mod k. 0: a new view in each epoch, and the teacher beside.",
     )
-    feature_layer: str | None = option(
+    feature_layer: str | None = _distillation(
         None, "Layer of the student that learns to predict the teacher's."
     )
-    teacher_layers: tuple[str, ...] = option(
+    teacher_layers: tuple[str, ...] = _distillation(
         (), "Layers of the teacher's members; by default --feature_layer."
     )
-    feature_weight: float = option(0.0, "Weight of the loss between these layers.")
+    feature_weight: float = _distillation(
+        0.0, "Weight of the loss between these layers."
+    )
 
     def check_teaching(self) -> None:
         """Refuses values that make no distillation."""
@@ -242,11 +245,11 @@ class TeachingSettings:
 class DistillConfig(TeachingSettings, TrainConfig):
     """A student's run: `TrainConfig` and how it is taught."""
 
-    variant: str = option("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
+    variant: str = _v1("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
     members: tuple[str, ...] = option(
         required=True, help="Folders of the runs whose ensemble is the teacher."
     )
-    teacher_cache: str | None = option(
+    teacher_cache: str | None = _distillation(
         None,
         "Folder of the teacher's logits for --teacher_views, for students that share "
         "them; by default teacher/ in --out.",

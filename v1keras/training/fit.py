@@ -10,6 +10,7 @@ import keras
 from v1keras.command_line import defaults_of
 from v1keras.data import (
     ImageDataset,
+    Mixing,
     evaluation_batches,
     load_dataset,
     steps_per_epoch,
@@ -224,7 +225,9 @@ def _fit(
             seed=config.seed,
             start_epoch=epoch,
             views=task.views,
-            mixing=config.mixing(),
+            mixing=Mixing(config.mixup, config.cutmix)
+            if config.mixup or config.cutmix
+            else None,
             num_classes=dataset.num_classes,
             teacher_logits=logits and logits.train,
         ),

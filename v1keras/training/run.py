@@ -108,6 +108,15 @@ class Run:
         """Whether all epochs were trained."""
         return self.config.get("result") is not None
 
+    def summary(self) -> str:
+        """One line on a finished run: where it is and how good its best epoch."""
+        result = self.config["result"]
+        return (
+            f"{self.path}: best validation accuracy "
+            f"{result['validation_accuracy']:.4f} in epoch {result['best_epoch']} of "
+            f"{self.config['settings']['epochs']}"
+        )
+
     def load_model(self) -> keras.Model:
         """Loads the best model of the run.
 
