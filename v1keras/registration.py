@@ -6,12 +6,16 @@ from typing import Any
 
 _CLASSES = {
     "layers.batch_normalization": ("BatchNormalization",),
+    "layers.contrast_normalization": ("ContrastNormalization",),
+    "layers.divisive_normalization": ("DivisiveNormalization",),
     "layers.gabor_filter_bank": ("GaborFilterBank",),
+    "layers.light_adaptation": ("LightAdaptation",),
     "layers.mean_logits": ("MeanLogits",),
     "layers.neuronal_noise": ("NeuronalNoise",),
     "layers.random_corruption": ("RandomCorruption",),
     "layers.saved_by_0_1_0": ("Conv2D",),
     "layers.shared_vone_blocks": ("SharedVOneBlocks",),
+    "layers.subcortical_block": ("SubcorticalBlock",),
     "layers.vone_block": ("VOneBlock",),
     "models.losses": ("FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"),
     "training.optimizer": ("L2SGD",),

@@ -188,7 +188,7 @@ def test_saved_model_and_litert_without_flex(images, tmp_path):
         ({"configuration": "lgn"}, (1, 32, 32, 3), "standard, no_p_cells.*lgn"),
         ({"visual_degrees": 0}, (1, 32, 32, 3), "visual_degrees=0"),
         ({}, (1, 32, 32, 4), r"\(batch, height, width, 3\)"),
-        ({}, (None, None, 32, 3), "must be known"),
+        ({}, (None, None, 32, 3), "all but the batch known"),
     ],
 )
 def test_refusals(settings, shape, message):

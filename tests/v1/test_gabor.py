@@ -33,6 +33,22 @@ def test_carrier_runs_along_rows():
     np.testing.assert_allclose(q1[0], -q1[0, ::-1, ::-1], atol=1e-15)
 
 
+def test_balanced_kernels_do_not_answer_to_uniform_light():
+    geometry = {"image_size": 64, "visual_degrees": 2.0, "kernel_size": 25}
+    gabors = sample_gabors(64)
+    plain = np.stack(gabor_kernels(gabors, **geometry))
+    balanced = np.stack(gabor_kernels(gabors, **geometry, balanced=True))
+    assert np.abs(plain.sum(axis=(-2, -1))).max() > 0.1
+    np.testing.assert_allclose(balanced.sum(axis=(-2, -1)), 0.0, atol=1e-12)
+    # The difference is the envelope, which is the amplitude of the quadrature pair.
+    envelope = np.hypot(*plain)
+    difference = plain - balanced
+    factor = difference[..., 12, 12] / envelope[..., 12, 12]
+    np.testing.assert_allclose(
+        difference, factor[..., np.newaxis, np.newaxis] * envelope, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     "geometry",
     [

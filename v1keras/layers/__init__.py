@@ -1,6 +1,8 @@
 """Layers of primary visual cortex, and the others that our models are made of."""
 
 from v1keras.layers.batch_normalization import BatchNormalization
+from v1keras.layers.contrast_normalization import ContrastNormalization
+from v1keras.layers.divisive_normalization import DivisiveNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.light_adaptation import LightAdaptation
 from v1keras.layers.mean_logits import AVERAGES, MeanLogits
@@ -20,6 +22,8 @@ __all__ = [
     "AVERAGES",
     "NOISE_MODES",
     "BatchNormalization",
+    "ContrastNormalization",
+    "DivisiveNormalization",
     "GaborFilterBank",
     "LightAdaptation",
     "MeanLogits",

@@ -5,6 +5,8 @@ window, borders reflected, is one product with a band matrix. On maps of this si
 is about ten times faster than a depthwise convolution on a CPU, and no less exact.
 """
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -35,6 +37,41 @@ def window_matrix(
     matrix = np.zeros((pixels, pixels))
     np.add.at(matrix, (place, source), window)
     return matrix
+
+
+def known_size(input_shape) -> tuple[int, int]:
+    """Height and width of an input.
+
+    Raises:
+        ValueError: if it has another number of axes or one of the two is not known.
+    """
+    if len(input_shape) != 4 or None in input_shape[1:]:
+        raise ValueError(
+            "The input must have shape (batch, height, width, channels), all but the "
+            f"batch known. Received: input_shape={tuple(input_shape)}"
+        )
+    return tuple(input_shape[1:3])
+
+
+def gaussian_matrices(
+    input_shape, *, sigma: float, image_size: int | None, visual_degrees: float
+) -> list[np.ndarray]:
+    """The two matrices of a Gaussian that sums to 1 and ends at three sigma.
+
+    Args:
+        input_shape: tuple, (batch, height, width, channels).
+        sigma: float. Standard deviation, in degrees.
+        image_size: int or None. The number of pixels that span `visual_degrees`; None
+            for the height.
+        visual_degrees: float. Visual angle, in degrees.
+
+    Returns:
+        List of two arrays, (height, height) and (width, width).
+    """
+    sizes = known_size(input_shape)
+    sigma *= (image_size or sizes[0]) / visual_degrees
+    half = math.ceil(3.0 * sigma)
+    return [window_matrix(size, math.sqrt(2.0) * sigma, half) for size in sizes]
 
 
 def to_maps(images):

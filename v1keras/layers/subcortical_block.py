@@ -8,6 +8,7 @@ from keras import ops
 
 from v1keras.layers.gaussian_window import (
     from_maps,
+    known_size,
     pool,
     root,
     to_maps,
@@ -130,12 +131,7 @@ class SubcorticalBlock(keras.layers.Layer):
                 "The input must have shape (batch, height, width, 3). "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        height, width = input_shape[1:3]
-        if height is None or width is None:
-            raise ValueError(
-                "Height and width of the input must be known. "
-                f"Received: input_shape={tuple(input_shape)}"
-            )
+        height, width = known_size(input_shape)
         image_size = self.image_size or height
         scale = image_size / self.visual_degrees / PIXELS_PER_DEGREE
 

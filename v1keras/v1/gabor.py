@@ -11,6 +11,7 @@ def gabor_kernels(
     image_size: int,
     visual_degrees: float,
     kernel_size: int,
+    balanced: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gabor kernels and their quadrature pairs (Jones and Palmer 1987).
 
@@ -23,6 +24,9 @@ def gabor_kernels(
         visual_degrees: float. The visual angle of the image, in degrees.
         kernel_size: int. Height and width of the kernels in pixels; odd, so that
             they have a centre.
+        balanced: bool. Whether to subtract from each kernel a multiple of its
+            envelope, so that it sums to 0 and does not answer to uniform light.
+            Defaults to `False`.
 
     Returns:
         Two float64 arrays of shape (n, kernel_size, kernel_size): the kernels (q0)
@@ -68,4 +72,8 @@ def gabor_kernels(
     envelope = np.exp(-0.5 * ((rx / sigma_x) ** 2 + (ry / sigma_y) ** 2))
     envelope /= 2.0 * np.pi * sigma_x * sigma_y
     carrier = 2.0 * np.pi * frequency * rx + phase
-    return envelope * np.cos(carrier), envelope * np.cos(carrier + np.pi / 2.0)
+    q0, q1 = envelope * np.cos(carrier), envelope * np.cos(carrier + np.pi / 2.0)
+    if balanced:
+        light = envelope / envelope.sum(axis=(1, 2), keepdims=True)
+        q0, q1 = (q - light * q.sum(axis=(1, 2), keepdims=True) for q in (q0, q1))
+    return q0, q1
