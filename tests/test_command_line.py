@@ -12,6 +12,7 @@ from v1keras import command_line
 from v1keras.command_line import option
 
 
+@command_line.with_presets
 @dataclasses.dataclass(frozen=True)
 class Config:
     PRESETS: ClassVar = {"none": {}, "fast": {"epochs": 1, "names": ("c",)}}
@@ -45,9 +46,16 @@ def test_flags_become_the_configuration():
     assert run("--out=x")[1] == [Config(out="x")]
 
 
-def test_presets_give_way_to_flags():
-    expected = Config(out="x", preset="fast", epochs=5, names=("c",))
+def test_presets_are_the_same_in_python_and_as_flags():
+    expected = Config(out="x", preset="fast", epochs=5)
+    assert (expected.epochs, expected.names) == (5, ("c",))
+    assert Config(out="x", preset="fast").epochs == 1
     assert run("--out=x", "--preset=fast", "--epochs=5")[1] == [expected]
+    # A flag with the value of the default was given all the same.
+    assert run("--out=x", "--preset=fast", "--epochs=60")[1][0].epochs == 60
+    assert dataclasses.replace(expected, rate=1.0).epochs == 5
+    with pytest.raises(ValueError, match="`preset` must be one of none, fast"):
+        Config(out="x", preset="slow")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 Each command line has one frozen dataclass as its configuration. Its fields are the
 flags, so that Python callers and shell users set the same names, and the resolved
-configuration can be saved as it is. A class variable `PRESETS` (name -> values), with a
-field `preset` that chooses one, gives fields other defaults. Flags live in an `absl.flags.FlagValues` of
-their own: several command-line modules can be imported into one process.
+configuration can be saved as it is. Flags live in an `absl.flags.FlagValues` of their
+own: several command-line modules can be imported into one process.
 """
 
 import dataclasses
+import functools
 import sys
 import textwrap
 import traceback
@@ -61,6 +61,45 @@ def option(
     if required:
         return dataclasses.field(metadata=metadata, kw_only=True)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def with_presets(config_class: type) -> type:
+    """Makes the constructor of a configuration apply presets; a class decorator.
+
+    The class variable `PRESETS` maps names to values of fields, and the field `preset`
+    chooses one of them. What the constructor is given wins over the preset.
+
+    Args:
+        config_class: frozen dataclass.
+
+    Returns:
+        The class.
+
+    Example:
+
+    >>> @with_presets
+    ... @dataclasses.dataclass(frozen=True)
+    ... class GreetConfig:
+    ...     PRESETS: ClassVar = {"none": {}, "loud": {"times": 9}}
+    ...     preset: str = option("none", "Other defaults.", choices=("none", "loud"))
+    ...     times: int = option(1, "How often.")
+    >>> GreetConfig(preset="loud")
+    GreetConfig(preset='loud', times=9)
+    """
+    construct = config_class.__init__
+
+    @functools.wraps(construct)
+    def __init__(self, **given):
+        preset = given.get("preset", config_class.preset)
+        if preset not in config_class.PRESETS:
+            raise ValueError(
+                f"`preset` must be one of {', '.join(config_class.PRESETS)}. "
+                f"Received: preset={preset!r}"
+            )
+        construct(self, **{**config_class.PRESETS[preset], **given})
+
+    config_class.__init__ = __init__
+    return config_class
 
 
 def defaults_of(config_class: type) -> dict[str, Any]:
@@ -166,20 +205,20 @@ def _define_flags(config_class: type) -> flags.FlagValues:
 
 
 def _resolve(config_class: type, values: flags.FlagValues) -> Any:
-    settings = {}
-    presets = getattr(config_class, "PRESETS", {})
-    preset = presets[values["preset"].value] if presets else {}
+    given = {}
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         flag = values[field.name]
-        value = flag.value if flag.present else preset.get(field.name, flag.value)
-        if field.metadata[_REQUIRED] and not value:
+        if field.metadata[_REQUIRED] and not flag.value:
             raise ValueError(f"--{field.name} is required: {field.metadata['help']}")
+        if not flag.present:
+            continue
+        value = flag.value
         if isinstance(value, list):
             (item, _) = typing.get_args(hints[field.name])
             value = tuple(_parsed(item, text, field.name) for text in value)
-        settings[field.name] = value
-    return config_class(**settings)
+        given[field.name] = value
+    return config_class(**given)
 
 
 def _parsed(item: type, text: Any, name: str) -> Any:
