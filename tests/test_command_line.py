@@ -120,12 +120,12 @@ def test_help_is_grouped_and_begins_with_what_matters(capsys):
 def test_all_command_lines_in_one_process(capsys):
     import export.__main__
     import v1keras.corruptions.__main__
-    import v1keras.evaluate
+    import v1keras.evaluation
 
     for config_class in (
         export.__main__.ExportConfig,
         v1keras.training.DistillConfig,
-        v1keras.evaluate.EvaluateConfig,
+        v1keras.evaluation.EvaluateConfig,
         v1keras.studies.StudyConfig,
         v1keras.training.TrainConfig,
     ):

@@ -2,20 +2,19 @@
 
 import sys
 
-from v1keras import command_line
-from v1keras.evaluation import EvaluateConfig, evaluate
+from v1keras import command_line, evaluation
 
 
-def main(config: EvaluateConfig) -> None:
+def main(config: evaluation.EvaluateConfig) -> None:
     """Evaluates runs."""
-    evaluate(config)
+    evaluation.evaluate(config)
 
 
 if __name__ == "__main__":
     sys.exit(
         command_line.run(
             main,
-            EvaluateConfig,
+            evaluation.EvaluateConfig,
             prog="v1keras.evaluate",
             description="Compares runs on clean and corrupted images: accuracy per "
             "corruption, severity and category with intervals, gains over a baseline, "

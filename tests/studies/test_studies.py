@@ -121,7 +121,7 @@ def test_refusals_before_any_training(settings, message):
 
 
 def test_the_papers_preset():
-    config = StudyConfig.from_preset("paper", out="x", dataset="shapes")
+    config = StudyConfig(preset="paper", out="x", dataset="shapes")
     assert len(config.names()) == 9 and len(config.members()) == 8
     base, member = config.member_config("base"), config.member_config("sf_low")
     student = config.student_config()
@@ -129,7 +129,7 @@ def test_the_papers_preset():
     assert (member.batch_size, student.batch_size) == (128, 256)
     assert student.distillation_loss == "paper" and student.variant == "no_noise"
     assert member.validation_source == "test" and member.schedule == "plateau"
-    assert StudyConfig.from_preset("paper", out="x", epochs=3).epochs == 3
+    assert StudyConfig(preset="paper", out="x", epochs=3).epochs == 3
 
 
 def test_controls_are_as_many_as_the_variants():

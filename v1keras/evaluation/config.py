@@ -1,11 +1,19 @@
 """The configuration of an evaluation."""
 
 import dataclasses
+import functools
 
 from v1keras.command_line import option
 from v1keras.corruptions import SEVERITIES, canonical_name
 from v1keras.evaluation.lineup import AVERAGES
 from v1keras.training.config import STRATEGIES
+
+# Options under the headings of `--help`.
+_models = functools.partial(option, group="models")
+_data = functools.partial(option, group="data")
+_corruptions = functools.partial(option, group="corruptions")
+_measurement = functools.partial(option, group="measurement")
+_output = functools.partial(option, group="output")
 
 # What stands for a training seed in the path of a run.
 SEED = "{seed}"
@@ -15,15 +23,15 @@ SEED = "{seed}"
 class EvaluationSettings:
     """Which test images are shown, and how often. Every field is a flag."""
 
-    corrupted: str = option(
+    corrupted: str = _corruptions(
         "online",
         "online corrupts the test images here; none shows clean ones only; else the "
         "path or name of a stored corrupted set, such as ImageNet-C.",
     )
-    max_images: int | None = option(
-        None, "Show a random subset of up to N images per cell."
+    max_images: int | None = _data(
+        None, "Show a random subset of up to N test images per cell."
     )
-    noise_samples: int = option(1, "Noise draws of stochastic models.")
+    noise_samples: int = _measurement(1, "Noise draws of stochastic models.")
 
     def __post_init__(self):
         _check_positive(self, "max_images", "noise_samples")
@@ -38,53 +46,51 @@ class EvaluateConfig(EvaluationSettings):
         required=True,
         help="Run directories to compare; {seed} in one stands for each of --seeds.",
     )
-    seeds: tuple[str, ...] = option(
+    seeds: tuple[int, ...] = _models(
         (),
         "Training seeds, put in place of {seed}: --models=runs/base-{seed} "
         "--seeds=0,1,2.",
     )
-    baseline: str | None = option(
+    baseline: str | None = _models(
         None, "Name of the model that gains are relative to; by default variant base."
     )
-    ensemble: bool = option(False, "Evaluate the ensemble of the members too.")
-    ensemble_members: tuple[str, ...] = option(
+    ensemble: bool = _models(False, "Evaluate the ensemble of the members too.")
+    ensemble_members: tuple[str, ...] = _models(
         (), "Names of its members; by default all models but baseline and students."
     )
-    average: str = option("logits", "What the ensemble averages.", choices=AVERAGES)
-    dataset: str = option(
+    average: str = _models("logits", "What the ensemble averages.", choices=AVERAGES)
+    dataset: str = _data(
         "shapes",
         "shapes, a folder of images, or a name of TensorFlow Datasets; its test images "
         "are shown.",
     )
-    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its data.")
-    corruptions: tuple[str, ...] = option(
+    data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
+    corruptions: tuple[str, ...] = _corruptions(
         (), "Corruptions to measure; by default the 15 of the benchmark."
     )
-    severities: tuple[str, ...] = option(
-        tuple(map(str, SEVERITIES)), "Severities to measure."
-    )
-    jpeg: bool = option(
+    severities: tuple[int, ...] = _corruptions(SEVERITIES, "Severities to measure.")
+    jpeg: bool = _corruptions(
         False,
         "Compress images that are corrupted online as JPEG of quality 85, as the "
         "published sets were when they were stored.",
     )
-    allow_partial: bool = option(
+    allow_partial: bool = _corruptions(
         False, "Continue when the corrupted set lacks some of the cells."
     )
-    batch_size: int = option(128, "Images in a batch, over all replicas.")
-    seed: int = option(0, "Seed of corruptions, noise, subset and bootstrap.")
-    bootstrap: int = option(1000, "Bootstrap replicates behind the intervals.")
-    strategy: str = option(
+    batch_size: int = _measurement(128, "Images in a batch, over all replicas.")
+    seed: int = _measurement(0, "Seed of corruptions, noise, subset and bootstrap.")
+    bootstrap: int = _measurement(1000, "Bootstrap replicates behind the intervals.")
+    strategy: str = _measurement(
         "auto",
         "mirrored computes on all GPUs; auto does where there are several.",
         choices=STRATEGIES,
     )
-    logits_dtype: str = option(
+    logits_dtype: str = _output(
         "float32",
         "Number type of the cached logits; float16 halves the files.",
         choices=("float32", "float16"),
     )
-    compare: str | None = option(
+    compare: str | None = _output(
         None,
         "Folder of another evaluation of these models, to set beside this one: whether "
         "accuracies per corruption agree.",
@@ -95,18 +101,16 @@ class EvaluateConfig(EvaluationSettings):
         _check_positive(self, "batch_size", "bootstrap")
         if self.seed < 0:
             raise ValueError(f"`seed` must be at least 0. Received: seed={self.seed}")
-        known = {str(severity) for severity in SEVERITIES}
-        if not self.severities or not {*map(str, self.severities)} <= known:
+        if not self.severities or not {*self.severities} <= {*SEVERITIES}:
             raise ValueError(
-                "`severities` must be some of 1..5. Received: "
-                f"severities={','.join(map(str, self.severities))}"
+                f"`severities` must be some of {', '.join(map(str, SEVERITIES))}. "
+                f"Received: severities={self.severities}"
             )
         for name in self.corruptions:
             canonical_name(name)
-        if any(not seed.isdecimal() for seed in self.seeds):
+        if any(seed < 0 for seed in self.seeds):
             raise ValueError(
-                "`seeds` must be numbers, at least 0. "
-                f"Received: seeds={','.join(self.seeds)}"
+                f"`seeds` must be at least 0. Received: seeds={self.seeds}"
             )
         if self.jpeg and self.corrupted != "online":
             raise ValueError(
@@ -116,13 +120,13 @@ class EvaluateConfig(EvaluationSettings):
         if bool(self.seeds) != any(SEED in path for path in self.models):
             raise ValueError(
                 f"`seeds` and a {SEED} in `models` need each other. Received: "
-                f"models={','.join(self.models)}, seeds={','.join(self.seeds)}"
+                f"models={','.join(self.models)}, seeds={self.seeds}"
             )
 
     def run_paths(self) -> tuple[str, ...]:
         """The run directories, with every seed in place of `{seed}`."""
         return tuple(
-            path.replace(SEED, seed)
+            path.replace(SEED, str(seed))
             for path in self.models
             for seed in (self.seeds if SEED in path else ("",))
         )

@@ -279,7 +279,7 @@ def open_images(
     if config.corrupted == "none":
         return clean, clean.cells
     names = tuple(map(canonical_name, config.corruptions)) or BENCHMARK
-    cells = corrupted_cells(names, sorted(map(int, set(config.severities))))
+    cells = corrupted_cells(names, sorted(set(config.severities)))
     planned = tuple(dict.fromkeys((CLEAN, *cells)))
     if config.corrupted == "online":
         return OnlineImages(clean, cells, seed=config.seed, jpeg=config.jpeg), planned

@@ -148,10 +148,10 @@ def _check_seeds(
     """Refuses `seeds` that the runs were not trained with, or that are not alike."""
     by_path = {run.path: name for name, run in runs.items()}
     for pattern in (path for path in config.models if SEED in path):
-        paths = [Path(pattern.replace(SEED, seed)) for seed in config.seeds]
+        paths = [Path(pattern.replace(SEED, str(seed))) for seed in config.seeds]
         for path, seed in zip(paths, config.seeds, strict=True):
             trained = runs[by_path[path]].config["settings"]["seed"]
-            if trained != int(seed):
+            if trained != seed:
                 raise ValueError(
                     f"{path} must have been trained with seed {seed}. "
                     f"Received: seed={trained}"

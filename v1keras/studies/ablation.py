@@ -14,6 +14,7 @@ from v1keras.command_line import option
 from v1keras.data import ImageDataset
 from v1keras.evaluation import CLEAN, EvaluateConfig, Lineup, RobustnessTable, evaluate
 from v1keras.evaluation.cells import MEAN, mean_over_corruptions
+from v1keras.evaluation.config import EvaluationSettings
 from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
@@ -27,7 +28,7 @@ _WITHOUT = "without_teacher"
 
 
 @dataclasses.dataclass(frozen=True)
-class AblationConfig(DistillConfig):
+class AblationConfig(EvaluationSettings, DistillConfig):
     """The settings of all students, and the recipes that change some of them."""
 
     base: str = option(required=True, help="Run directory of the plain CNN.")
@@ -36,18 +37,18 @@ class AblationConfig(DistillConfig):
         help="JSON file with an object that gives each recipe's name the flags it "
         'changes: {"plain": {}, "hot": {"temperature": 8, "alpha": 0.9}}.',
     )
-    seeds: int = option(2, "Training seeds of the chosen recipe, from --seed on.")
+    seeds: int = option(
+        2, "Training seeds of the chosen recipe, from --seed on.", group="study"
+    )
     validation_images: int = option(
-        500, "Held-out training images on which the recipe is chosen, corrupted here."
+        500,
+        "Held-out training images on which the recipe is chosen, corrupted here.",
+        group="study",
     )
-    corrupted: str = option("online", "See v1keras.evaluate; for the test images.")
-    max_images: int | None = option(
-        None, "Measure on a random subset of so many test images per cell."
-    )
-    noise_samples: int = option(1, "Noise draws of stochastic models.")
 
     def __post_init__(self):
-        super().__post_init__()
+        DistillConfig.__post_init__(self)
+        EvaluationSettings.__post_init__(self)
         for name in ("seeds", "validation_images"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -55,8 +56,8 @@ class AblationConfig(DistillConfig):
                 )
         if self.validation_source != "fold":
             raise ValueError(
-                "Recipes are chosen on training images: `validation_source` must be "
-                f"fold. Received: validation_source={self.validation_source}"
+                "`validation_source` must be fold: recipes are chosen on training "
+                f"images. Received: validation_source={self.validation_source}"
             )
 
     def read_recipes(self) -> dict[str, DistillConfig]:

@@ -49,7 +49,7 @@ def run_study(config: StudyConfig) -> Path:
 
     Example:
 
-    >>> config = v1keras.studies.StudyConfig.from_preset("quick", out="studies/first")
+    >>> config = v1keras.studies.StudyConfig(preset="quick", out="studies/first")
     >>> report = v1keras.studies.run_study(config)
     """
     started = time.monotonic()

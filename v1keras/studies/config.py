@@ -1,11 +1,12 @@
 """The configuration of a study."""
 
 import dataclasses
-import types
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from v1keras.command_line import option
+from v1keras.command_line import option, with_presets
+from v1keras.evaluation.config import EvaluationSettings
 from v1keras.training import DistillConfig, TrainConfig
 from v1keras.training.config import TeachingSettings, TrainingSettings
 from v1keras.v1 import VARIANTS, get_variant
@@ -46,65 +47,72 @@ _PAPER = {
 }
 
 
+_PRESETS = {"none": {}, "quick": _QUICK, "paper": _PAPER}
+
+# Options under the headings of `--help`.
+_study = functools.partial(option, group="study")
+_output = functools.partial(option, group="output")
+
+
+@with_presets
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(TeachingSettings, TrainingSettings):
-    """Members, student, evaluation and export of one study. Every field is a flag."""
+class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
+    """Members, student, evaluation and export of one study. Every field is a flag.
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = types.MappingProxyType(
-        {"none": {}, "quick": _QUICK, "paper": _PAPER}
-    )
+    Example:
 
-    preset: str = option(
+    >>> config = v1keras.studies.StudyConfig(preset="quick", out="studies/first")
+    >>> config.epochs
+    6
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = _PRESETS
+
+    preset: str = _study(
         "none",
         "Other defaults: quick is minutes on two cores with the embedded shapes, paper "
         "the settings of Baidya et al. 2021. Flags that are given win.",
-        choices=("none", "quick", "paper"),
+        choices=tuple(_PRESETS),
     )
-    variants: tuple[str, ...] = option(
+    variants: tuple[str, ...] = _study(
         ("all",), "Variants to train, or all: base and the eight of the paper."
     )
-    base_epochs: int | None = option(
+    base_epochs: int | None = _study(
         None, "Epochs of the plain CNN; by default those of the members."
     )
-    student_variant: str = option("no_noise", "V1 variant of the student.")
-    student_epochs: int | None = option(
+    student_variant: str = _study("no_noise", "V1 variant of the student.")
+    student_epochs: int | None = _study(
         None, "Epochs of the student; by default those of the members."
     )
-    student_batch_size: int | None = option(
+    student_batch_size: int | None = _study(
         None, "Batch size of the student; by default that of the members."
     )
-    controls: bool = option(
+    controls: bool = _study(
         False,
         "Train and report, beside the ensemble of different variants, one of plain CNNs "
         "and one of --control_variant, which differ in their seeds.",
     )
-    control_variant: str = option(
+    control_variant: str = _study(
         "standard", "V1 variant of the control ensemble of one variant."
     )
-    control_members: int | None = option(
+    control_members: int | None = _study(
         None, "Members of each control ensemble; by default as many as variants."
     )
-    member_images: int = option(
+    member_images: int = _study(
         0,
-        "Analyse what each member adds to the ensemble on so many held-out training "
+        "Analyse what each member adds to the ensemble on up to N held-out training "
         "images, corrupted here; 0 for no analysis.",
     )
-    corrupted: str = option(
-        "online", "See v1keras.evaluate: online, or a stored corrupted set."
-    )
-    max_images: int | None = option(
-        None, "Evaluate on a random subset of so many test images per cell."
-    )
-    noise_samples: int = option(1, "Noise draws of stochastic models.")
-    export: bool = option(True, "Export the student at the end.")
-    min_accuracy: float | None = option(
+    export: bool = _output(True, "Export the student at the end.")
+    min_accuracy: float | None = _output(
         None,
         "Accuracy on validation images that the exported student must reach; by "
         "default twice that of guessing.",
     )
 
     def __post_init__(self):
-        super().__post_init__()
+        TrainingSettings.__post_init__(self)
+        EvaluationSettings.__post_init__(self)
         if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
             raise ValueError(
                 "`min_accuracy` must be above 0 and at most 1. "
@@ -140,23 +148,6 @@ class StudyConfig(TeachingSettings, TrainingSettings):
         self.student_config()
         for name in self.names():
             self.member_config(name)
-
-    @classmethod
-    def from_preset(cls, preset: str, **settings) -> "StudyConfig":
-        """A configuration with a preset's values where none are given.
-
-        Args:
-            preset: str. `"quick"`, `"paper"` or `"none"`.
-            **settings: fields of the configuration.
-
-        Returns:
-            `StudyConfig`.
-
-        Example:
-
-        >>> config = v1keras.studies.StudyConfig.from_preset("quick", out="studies/a")
-        """
-        return cls(preset=preset, **{**cls.PRESETS[preset], **settings})
 
     def names(self) -> tuple[str, ...]:
         """All variants to train."""
