@@ -157,6 +157,6 @@ def test_bad_ranges(arguments):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"paper, none.*'blur'"):
+    with pytest.raises(ValueError, match=r"paper, prime, augmix, none.*'blur'"):
         get_augmentation("blur")
     assert get_augmentation("none") is None

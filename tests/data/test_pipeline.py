@@ -77,10 +77,11 @@ def test_the_seed_decides(split):
     assert (first(0)[0][1] != first(1)[0][1]).any()
 
 
-def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(split):
+@pytest.mark.parametrize("augment", ["paper", "prime", "augmix"])
+def test_a_resumed_training_sees_what_an_uninterrupted_one_sees(split, augment):
     arguments = {
         "batch_size": 16,
-        "augment": "paper",
+        "augment": augment,
         "seed": 5,
     }
     steps = steps_per_epoch(len(split), 16)
@@ -238,7 +239,7 @@ def test_shapes_are_static_where_they_can_be(split):
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"batch_size": 4, "seed": -1}, "must be at least 0"),
         ({"batch_size": 4, "start_epoch": -1}, "must be at least 0"),
-        ({"batch_size": 4, "augment": "fog"}, "one of paper, none"),
+        ({"batch_size": 4, "augment": "fog"}, "one of paper, prime, augmix, none"),
         ({"batch_size": 4, "views": -1}, "must be at least 0"),
         ({"batch_size": 4, "mixing": Mixing(1.0)}, "num_classes"),
         (

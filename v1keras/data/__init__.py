@@ -5,7 +5,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "augment": ["AUGMENTATIONS", "AffineAugmentation", "get_augmentation"],
+        "augment": ["AffineAugmentation"],
+        "augmentations": [
+            "AUGMENTATIONS",
+            "Augmentation",
+            "SequentialAugmentation",
+            "get_augmentation",
+        ],
+        "augmix": ["AugMixAugmentation"],
         "corrupted": ["CorruptedSet", "open_corrupted"],
         "datasets": ["SPLITS", "ImageDataset", "Split", "load_dataset"],
         "mixing": ["Mixing"],
@@ -15,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "steps_per_epoch",
             "training_batches",
         ],
+        "prime": ["PrimeAugmentation"],
         "shapes": ["SHAPES", "draw_shapes"],
         "sheet": ["sample_sheet"],
     },

@@ -1,4 +1,4 @@
-"""Augmentation of training batches: random affine maps and flips.
+"""Random affine maps and flips of training images.
 
 The corruptions of the robustness benchmarks are no augmentation here and never become
 one: a model that has trained on them says nothing about robustness.
@@ -57,7 +57,7 @@ def transform_images(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 tensor (B, H, W, C).
     """
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    resampled = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
         output_shape=tf.shape(images)[1:3],
@@ -65,6 +65,7 @@ def transform_images(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
+    return tf.ensure_shape(resampled, images.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,34 +152,3 @@ class AffineAugmentation:
             image_shape=(height, width),
         )
         return transform_images(images, transforms)
-
-
-AUGMENTATIONS: dict[str, AffineAugmentation | None] = {
-    "paper": AffineAugmentation(),
-    "none": None,
-}
-"""The augmentations that have a name."""
-
-
-def get_augmentation(
-    augment: str | AffineAugmentation | None,
-) -> AffineAugmentation | None:
-    """Resolves a name.
-
-    Args:
-        augment: str, `AffineAugmentation` or None.
-
-    Returns:
-        An `AffineAugmentation`, or `None` for no augmentation.
-
-    Raises:
-        ValueError: if there is no augmentation of that name.
-    """
-    if not isinstance(augment, str):
-        return augment
-    if augment not in AUGMENTATIONS:
-        raise ValueError(
-            f"`augment` must be one of {', '.join(AUGMENTATIONS)}. "
-            f"Received: augment={augment!r}"
-        )
-    return AUGMENTATIONS[augment]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from v1keras.data.augment import AffineAugmentation, get_augmentation
+from v1keras.data.augment import AffineAugmentation
+from v1keras.data.augmentations import Augmentation, get_augmentation
 from v1keras.data.datasets import Split
 from v1keras.data.mixing import Mixing
 
@@ -35,7 +36,7 @@ def training_batches(
     split: Split,
     *,
     batch_size: int,
-    augment: str | AffineAugmentation | None = None,
+    augment: str | Augmentation | None = None,
     seed: int = 0,
     drop_remainder: bool = False,
     start_epoch: int = 0,
@@ -55,8 +56,8 @@ def training_batches(
     Args:
         split: `Split`.
         batch_size: int. Images in a batch (all replicas together).
-        augment: str, `AffineAugmentation` or None. "paper", "none" or an augmentation
-            of your own. Defaults to `None`.
+        augment: str, `Augmentation` or None. A name of `AUGMENTATIONS` or an
+            augmentation of your own. Defaults to `None`.
         seed: int. Not negative. Defaults to `0`.
         drop_remainder: bool. Whether a smaller last batch is left out. Defaults to
             `False`.
@@ -166,7 +167,7 @@ def augmented_view(
     view: int,
     *,
     batch_size: int,
-    augment: str | AffineAugmentation | None,
+    augment: str | Augmentation | None,
     seed: int = 0,
 ) -> tf.data.Dataset:
     """One view of each image, as `training_batches` shows it.
@@ -175,7 +176,7 @@ def augmented_view(
         split: `Split`.
         view: int. Its number, from 0.
         batch_size: int. Images in a batch (all replicas together).
-        augment: str, `AffineAugmentation` or None. See `training_batches`.
+        augment: str, `Augmentation` or None. See `training_batches`.
         seed: int. That of the training. Defaults to `0`.
 
     Returns:

@@ -105,8 +105,9 @@ class TrainingSettings:
     warmup_epochs: float = _training(1.0, "Epochs of warm-up of cosine.")
     augmentation: str = _data(
         "paper",
-        "Random affine and flip, or none.",
-        choices=("paper", "none"),
+        "paper: random affine and flip; prime and augmix: random mixtures of other "
+        "transformations after it.",
+        choices=("paper", "prime", "augmix", "none"),
     )
     mixup: float = _data(
         0.0,
