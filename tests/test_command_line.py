@@ -169,7 +169,7 @@ print(code, {{"keras", "tensorflow"}} & set(sys.modules))
 """
 
 
-@pytest.mark.parametrize("command", ["train", "distill", "study"])
+@pytest.mark.parametrize("command", ["corruptions", "train", "distill", "study"])
 @pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--sed=0", 2)])
 def test_help_and_mistyped_flags_load_no_framework(command, flag, code):
     script = LIGHT.format(arguments=[command, flag])

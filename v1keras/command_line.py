@@ -111,6 +111,21 @@ def defaults_of(config_class: type) -> dict[str, Any]:
     }
 
 
+def check_choices(config: Any) -> None:
+    """Refuses values in Python that the flags would refuse.
+
+    Raises:
+        ValueError: if a field has choices and its value is none of them.
+    """
+    for field in dataclasses.fields(config):
+        value, choices = getattr(config, field.name), field.metadata["choices"]
+        if choices and value is not None and value not in choices:
+            raise ValueError(
+                f"`{field.name}` must be one of {', '.join(choices)}. "
+                f"Received: {field.name}={value!r}"
+            )
+
+
 def run(
     main: Callable[[Any], Any],
     config_class: type,

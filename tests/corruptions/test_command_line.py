@@ -3,7 +3,8 @@ import pytest
 
 from v1keras import command_line
 from v1keras.corruptions import corrupt
-from v1keras.corruptions.__main__ import CorruptionsConfig, main
+from v1keras.corruptions.__main__ import main
+from v1keras.corruptions.config import CorruptionsConfig
 from v1keras.data import load_dataset, open_corrupted
 
 
@@ -44,11 +45,11 @@ def test_what_is_written_can_be_opened(tmp_path):
             ("--dataset=shapes:60:24", "--out={}", "--corruptions=rain"),
             "must be one of",
         ),
-        (("--dataset=shapes:60:24", "--out={}", "--severities=x"), "integers in 1..5"),
+        (("--dataset=shapes:60:24", "--out={}", "--severities=x"), "must be integers"),
         (("--dataset=shapes:60:24", "--out={}", "--severities=7"), "integers in 1..5"),
         (
             ("--dataset=shapes:60:24", "--out={}", "--workers=-1"),
-            "must not be negative",
+            "must be at least 0",
         ),
         (("--dataset=no_such_folder/", "--out={}"), "no_such_folder"),
         # What is wrong with the flags is said before the data are looked for.

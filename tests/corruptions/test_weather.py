@@ -118,7 +118,7 @@ def test_small_textures_are_repeated(tmp_path, make_images):
 
 def test_broken_texture(tmp_path, images):
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"readable image. Received: .*broken\.png"):
+    with pytest.raises(ValueError, match=r"readable images. Received: .*broken\.png"):
         corrupt(images, "frost", 1, seed=0, frost_textures=tmp_path)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from v1keras.corruptions import BENCHMARK, corrupt
+from v1keras.corruptions.config import CorruptionsConfig
 from v1keras.corruptions.writer import MANIFEST, file_names, write_corrupted
+from v1keras.data import Split
 
 NAMES = ("cat", "dog")
 IDS = ("cat/a.JPEG", "dog/b.png", "cat/c.JPEG", "test/3", "dog/e.x.JPEG")
@@ -15,9 +17,25 @@ LABELS = (0, 1, 0, 1, 1)
 FILES = ("cat/a", "dog/b", "cat/c", "dog/test_3", "dog/e.x")
 
 
-def write(images, out, **changes):
-    arguments = {"seed": 0, "corruptions": ("fog", "contrast"), "severities": (1, 4)}
-    return write_corrupted(images, LABELS, IDS, NAMES, out, **arguments | changes)
+class Clean:
+    """As much of a data set as the writer needs."""
+
+    def __init__(self, images, labels=LABELS, ids=IDS, fingerprint="f"):
+        self.fingerprint = fingerprint
+        self.class_names = NAMES
+        self.image_size = images.shape[1]
+        self._split = Split("test", images, np.array(labels), tuple(ids))
+
+    def split(self, name):
+        return self._split
+
+
+def write(images, out, fingerprint="f", **changes):
+    settings = {"corruptions": ("fog", "contrast"), "severities": (1, 4), "workers": 1}
+    clean = images if isinstance(images, Clean) else Clean(images)
+    clean.fingerprint = fingerprint
+    config = CorruptionsConfig(dataset="clean", out=str(out), **settings | changes)
+    return write_corrupted(config, clean)
 
 
 def files_of(folder):
@@ -29,8 +47,7 @@ def files_of(folder):
 
 
 def test_layout_and_content(images, tmp_path):
-    ready = []
-    write(images, tmp_path / "c", format="png", progress=lambda *x: ready.append(x))
+    write(images, tmp_path / "c", format="png")
     expected = {
         f"{name}/{severity}/{file}.png"
         for name in ("fog", "contrast")
@@ -38,7 +55,6 @@ def test_layout_and_content(images, tmp_path):
         for file in FILES
     }
     assert set(files_of(tmp_path / "c")) == expected | {MANIFEST}
-    assert ready[-1] == (20, 20)
     corrupted = corrupt(images, "fog", 4, seed=0)
     for image, file in zip(corrupted, FILES, strict=True):
         stored = cv2.imread(str(tmp_path / "c" / "fog" / "4" / f"{file}.png"))
@@ -53,9 +69,8 @@ def test_jpeg_files_are_near(images, tmp_path):
 
 
 def test_all_fifteen_by_five_by_default(images, tmp_path):
-    folder = write_corrupted(
-        images[:1], LABELS[:1], IDS[:1], NAMES, tmp_path / "c", seed=0
-    )
+    config = CorruptionsConfig(dataset="clean", out=str(tmp_path / "c"), workers=1)
+    folder = write_corrupted(config, Clean(images[:1], LABELS[:1], IDS[:1]))
     cells = {path.parts[-4:-2] for path in folder.glob("*/*/*/*")}
     assert cells == {
         (name, str(severity)) for name in BENCHMARK for severity in range(1, 6)
@@ -85,17 +100,18 @@ def test_more_cells_may_be_added_later(images, tmp_path):
 
 @pytest.mark.slow
 def test_processes_write_the_same(make_images, tmp_path):
-    images = make_images(70, 32, 32)
-    arguments = {
-        "labels": [0] * 70,
-        "ids": [str(number) for number in range(70)],
-        "class_names": NAMES,
-        "corruptions": ("glass_blur", "snow"),
-        "severities": (2,),
-        "seed": 4,
-    }
-    one = write_corrupted(images, out=tmp_path / "one", workers=1, **arguments)
-    two = write_corrupted(images, out=tmp_path / "two", workers=2, **arguments)
+    clean = Clean(make_images(70, 32, 32), [0] * 70, map(str, range(70)))
+    one, two = (
+        write(
+            clean,
+            tmp_path / str(workers),
+            corruptions=("glass_blur", "snow"),
+            severities=(2,),
+            seed=4,
+            workers=workers,
+        )
+        for workers in (1, 2)
+    )
     assert files_of(one) == files_of(two)
 
 
@@ -115,35 +131,25 @@ class EndsItsProcess:
 
 @pytest.mark.slow
 def test_a_process_that_ends_is_one_error(tmp_path):
-    with pytest.raises(OSError, match=r"the same call goes on.*workers=2"):
-        write_corrupted(
-            EndsItsProcess(),
-            [0] * 40,
-            [str(number) for number in range(40)],
-            NAMES,
-            tmp_path / "c",
-            seed=0,
-            workers=2,
-        )
+    clean = Clean(EndsItsProcess(), [0] * 40, map(str, range(40)))
+    with pytest.raises(OSError, match=r"the same call resumes.*workers=2"):
+        write(clean, tmp_path / "c", workers=2)
 
 
 @pytest.mark.slow
 def test_beam_writes_the_same(images, tmp_path):
     pytest.importorskip("apache_beam")
-    from v1keras.corruptions.beam import beam_runner
-
-    write(images, tmp_path / "beam", runner=beam_runner())
+    write(images, tmp_path / "beam", runner="beam")
     assert files_of(tmp_path / "beam") == files_of(write(images, tmp_path / "local"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["--runner=NoRunner", "--direct_num_workers=x"])
-def test_wrong_options_of_beam_are_refused_at_once(option):
+def test_wrong_options_of_beam_are_refused_at_once(option, images, tmp_path):
     pytest.importorskip("apache_beam")
-    from v1keras.corruptions.beam import beam_runner
-
-    with pytest.raises(ValueError, match=r"beam_options must be.*Received: "):
-        beam_runner([option])
+    with pytest.raises(ValueError, match=r"beam_options` must be.*Received: "):
+        write(images, tmp_path / "c", runner="beam", beam_options=(option,))
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_wrong_options_of_beam_are_refused_at_once(option):
     [
         ({"seed": 1}, "seed=0"),
         ({"format": "png"}, "format='jpeg'"),
-        ({"source": "x"}, "source='' instead of source='x'"),
+        ({"fingerprint": "x"}, "source='f/test/64' instead of source='x/test/64'"),
     ],
 )
 def test_other_settings_need_another_folder(images, tmp_path, changes, message):
@@ -176,7 +182,8 @@ def test_a_folder_of_something_else_is_not_touched(images, tmp_path):
         {"severities": ()},
         {"scale": "cifar"},
         {"format": "webp"},
-        {"workers": 0},
+        {"workers": -1},
+        {"runner": "spark"},
     ],
 )
 def test_bad_arguments_write_nothing(images, tmp_path, changes):
@@ -198,15 +205,15 @@ def test_unfit_images_and_textures_write_nothing(images, tmp_path):
 
 
 def test_names_of_files_must_differ():
-    with pytest.raises(ValueError, match=r"same name. Received: cat/a\.JPEG"):
+    with pytest.raises(ValueError, match=r"of its own. Received: cat/a\.JPEG"):
         file_names([0, 0], ["cat/a.png", "cat/a.JPEG"], NAMES)
-    with pytest.raises(ValueError, match="name of a folder"):
+    with pytest.raises(ValueError, match="names of folders"):
         file_names([0], ["a"], ["../cat"])
 
 
 def test_manifest_says_what_was_written(images, tmp_path):
-    write(images, tmp_path / "c", source="data")
+    write(images, tmp_path / "c")
     manifest = json.loads((tmp_path / "c" / MANIFEST).read_text())
-    assert manifest["source"] == "data"
+    assert manifest["source"] == "f/test/64"
     assert manifest["images"] == 5
     assert manifest["scale"] == "tiny"

@@ -98,7 +98,7 @@ def test_config_round_trip():
         ({"severities": 6}, "must be integers in 1..5"),
         ({"severities": ()}, "must be integers in 1..5"),
         ({"severities": [1, 2.5]}, "must be integers in 1..5"),
-        ({"seed": -1}, "must not be negative"),
+        ({"seed": -1}, "must be at least 0"),
         ({"scale": "cifar"}, "must be one of imagenet, tiny"),
     ],
 )

@@ -6,11 +6,16 @@ from v1keras.corruptions.registry import (
     CATEGORIES,
     CORRUPTIONS,
     EXTRA,
-    SEVERITIES,
     Corruption,
     canonical_name,
 )
-from v1keras.corruptions.severities import PARAMETERS, SCALES
+from v1keras.corruptions.severities import (
+    PARAMETERS,
+    SCALES,
+    SEVERITIES,
+    check_scale,
+    check_severities,
+)
 
 __all__ = [
     "BENCHMARK",
@@ -22,6 +27,8 @@ __all__ = [
     "SEVERITIES",
     "Corruption",
     "canonical_name",
+    "check_scale",
+    "check_severities",
     "corrupt",
     "default_scale",
 ]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from v1keras.corruptions import ice
-from v1keras.corruptions.registry import CORRUPTIONS, SEVERITIES, canonical_name
-from v1keras.corruptions.severities import SCALES
+from v1keras.corruptions.registry import CORRUPTIONS, canonical_name
+from v1keras.corruptions.severities import check_scale, check_severities
 
 MIN_SIZE = 32
 # Between the two published sizes, 64 and 224 px, nearer to the smaller in ratio.
@@ -75,20 +75,14 @@ def corrupt(
     pixels = _validated_pixels(images)
     corruption = CORRUPTIONS[canonical_name(name)]
     severity = _integer(severity, "severity")
-    if severity not in SEVERITIES:
-        raise ValueError(
-            f"severity must be an integer in 1..5. Received: severity={severity}"
-        )
+    check_severities([severity], "severity")
     height, width = pixels.shape[1:3]
     if scale is None:
         scale = default_scale(height, width)
-    if scale not in SCALES:
-        raise ValueError(
-            f"scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}"
-        )
+    check_scale(scale)
     seed = _integer(seed, "seed")
     if seed < 0:
-        raise ValueError(f"seed must not be negative. Received: seed={seed}")
+        raise ValueError(f"`seed` must be at least 0. Received: seed={seed}")
     identifiers = _validated_index(index, len(pixels))
 
     arguments = {}
@@ -119,12 +113,12 @@ def _validated_pixels(images: np.ndarray) -> np.ndarray:
     """The images as uint8, after all checks of shape, dtype and range."""
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(
-            "images must be a batch of RGB images (B, H, W, 3). "
+            "`images` must be a batch of RGB images (B, H, W, 3). "
             f"Received: images.shape={images.shape}"
         )
     if min(images.shape[1:3]) < MIN_SIZE:
         raise ValueError(
-            f"images must be at least {MIN_SIZE} x {MIN_SIZE} pixels. "
+            f"`images` must be at least {MIN_SIZE} x {MIN_SIZE} pixels. "
             f"Received: images.shape={images.shape}"
         )
     if images.dtype == np.uint8:
@@ -132,14 +126,14 @@ def _validated_pixels(images: np.ndarray) -> np.ndarray:
     # The letter V covers the 8- and 16-bit floats of accelerators (bfloat16).
     if images.dtype.kind not in "fV":
         raise TypeError(
-            "images must be uint8 or float, in 0..255. "
+            "`images` must be uint8 or float, in 0..255. "
             f"Received: images.dtype={images.dtype}"
         )
     values = images.astype(np.float32)
     # Written so that NaN fails as well.
     if values.size and not (values.min() >= 0 and values.max() <= 255):
         raise ValueError(
-            "images must lie in 0..255. Received: images with values from "
+            "`images` must lie in 0..255. Received: images with values from "
             f"{values.min()} to {values.max()}"
         )
     return np.rint(values).astype(np.uint8)
@@ -151,11 +145,11 @@ def _validated_index(index: Sequence[int] | np.ndarray | None, count: int) -> li
     array = np.asarray(index)
     if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
         raise ValueError(
-            "index must be one integer for each of the "
+            "`index` must be one integer for each of the "
             f"{count} images. Received: index={index!r}"
         )
     if count and array.min() < 0:
-        raise ValueError(f"index must not be negative. Received: index={index!r}")
+        raise ValueError(f"`index` must be at least 0. Received: index={index!r}")
     return array.tolist()
 
 
@@ -164,7 +158,7 @@ def _integer(value: int, name: str) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer. Received: {name}={value!r}"
+            f"`{name}` must be an integer. Received: {name}={value!r}"
         ) from None
 
 

@@ -7,12 +7,13 @@ file system as the caller.
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from v1keras.corruptions.writer import Chunk, Job, write_chunk
+from v1keras.corruptions.config import CorruptionsConfig
+from v1keras.corruptions.writer import Chunk, write_chunk
 
 
 def beam_runner(
     options: Sequence[str] = (),
-) -> Callable[[Job, Iterable[Chunk]], Iterator[int]]:
+) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
     """A `runner` for `write_corrupted` that runs a Beam pipeline.
 
     Args:
@@ -30,7 +31,8 @@ def beam_runner(
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError(
-            "runner=beam needs Apache Beam: pip install 'v1keras[beam]'. "
+            "`runner` must be local unless Apache Beam is installed: "
+            "pip install 'v1keras[beam]'. "
             f"Received: {error}"
         ) from None
 
@@ -43,18 +45,18 @@ def beam_runner(
     except (ValueError, SystemExit) as error:
         reason = "see above" if isinstance(error, SystemExit) else error
         raise ValueError(
-            f"beam_options must be options of Apache Beam ({reason}). "
+            f"`beam_options` must be options of Apache Beam ({reason}). "
             f"Received: beam_options={','.join(options)}"
         ) from None
 
-    def run(job: Job, chunks: Iterable[Chunk]) -> Iterator[int]:
+    def run(config: CorruptionsConfig, chunks: Iterable[Chunk]) -> Iterator[int]:
         chunks = list(chunks)
         pipeline = apache_beam.Pipeline(options=pipeline_options)
         _ = (
             pipeline
             | "Chunks" >> apache_beam.Create(chunks)
             | "Spread" >> apache_beam.Reshuffle()
-            | "Write" >> apache_beam.Map(functools.partial(write_chunk, job))
+            | "Write" >> apache_beam.Map(functools.partial(write_chunk, config))
         )
         try:
             pipeline.run().wait_until_finish()
@@ -62,7 +64,7 @@ def beam_runner(
             # Runners with processes of their own put a worker's traceback in here.
             reason = str(error).strip().rpartition("\n")[2]
             raise OSError(f"the Beam pipeline failed: {reason}") from error
-        cells = len(job.corruptions) * len(job.severities)
+        cells = len(config.corruptions) * len(config.severities)
         yield cells * sum(len(chunk.files) for chunk in chunks)
 
     return run

@@ -150,14 +150,17 @@ def load_textures(folder: str, scale: str) -> tuple[np.ndarray, ...]:
     paths = sorted(p for p in root.glob("*") if p.suffix.lower() in _SUFFIXES)
     if not paths:
         raise FileNotFoundError(
-            "frost_textures must be a folder with PNG, JPEG or BMP images. "
+            "`frost_textures` must be a folder with PNG, JPEG or BMP images. "
             f"Received: frost_textures={folder}"
         )
     textures = []
     for path in paths:
         texture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if texture is None:
-            raise ValueError(f"a texture must be a readable image. Received: {path}")
+            raise ValueError(
+                "`frost_textures` must hold readable images. "
+                f"Received: frost_textures={path}"
+            )
         textures.append(_shrunk(cv2.cvtColor(texture, cv2.COLOR_BGR2RGB), scale))
     return tuple(textures)
 

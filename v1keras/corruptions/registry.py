@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from v1keras.corruptions import blur, digital, noise, weather
-from v1keras.corruptions.severities import PARAMETERS
-
-SEVERITIES = (1, 2, 3, 4, 5)
+from v1keras.corruptions.severities import PARAMETERS, SEVERITIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +120,6 @@ def canonical_name(name: str) -> str:
     key = _OTHER_NAMES.get(key, key)
     if key not in CORRUPTIONS:
         raise ValueError(
-            f"a corruption must be one of {', '.join(CORRUPTIONS)}. "
-            f"Received: name={name!r}"
+            f"`name` must be one of {', '.join(CORRUPTIONS)}. Received: name={name!r}"
         )
     return key

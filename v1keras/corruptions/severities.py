@@ -8,14 +8,39 @@ not scaled to others.
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+SEVERITIES = (1, 2, 3, 4, 5)
 SCALES = ("imagenet", "tiny")
 # The published benchmarks were stored as JPEG files of this quality after corruption.
 STORED_JPEG_QUALITY = 85
+
+
+def check_severities(severities: Iterable[int], name: str = "severities") -> None:
+    """Refuses severities that do not exist, and none at all.
+
+    Args:
+        severities: iterable of int.
+        name: str. The argument that they come from. Defaults to `"severities"`.
+
+    Raises:
+        ValueError: if one is not in 1..5, or there is none.
+    """
+    severities = list(severities)
+    if not severities or any(severity not in SEVERITIES for severity in severities):
+        shown = ",".join(map(str, severities))
+        raise ValueError(f"`{name}` must be integers in 1..5. Received: {name}={shown}")
+
+
+def check_scale(scale: str | None) -> None:
+    """Refuses what is no severity table. `None` is one that follows from the images."""
+    if scale not in (None, *SCALES):
+        raise ValueError(
+            f"`scale` must be one of {', '.join(SCALES)}. Received: scale={scale!r}"
+        )
 
 
 def _zooms(stop: float, step: float) -> tuple[float, ...]:

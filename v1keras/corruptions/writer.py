@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import tqdm
 
 from v1keras.corruptions.apply import corrupt, default_scale
-from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
-from v1keras.corruptions.severities import SCALES, STORED_JPEG_QUALITY
+from v1keras.corruptions.config import CorruptionsConfig
+from v1keras.corruptions.registry import canonical_name
+from v1keras.corruptions.severities import STORED_JPEG_QUALITY
 from v1keras.files import atomic_write, claim, write_json
 
 MANIFEST = "corruptions.json"
@@ -26,7 +28,6 @@ _ENCODERS = {
     ),
     "png": (".png", []),
 }
-FORMATS = tuple(_ENCODERS)
 _IMAGES_PER_CHUNK = 32
 
 
@@ -40,27 +41,14 @@ class Images(Protocol):
     def __getitem__(self, key: slice) -> Any: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is to be made of every image.
+class Dataset(Protocol):
+    """What is needed of a `v1keras.data.ImageDataset`, which needs corruptions itself."""
 
-    Attributes:
-        out: str. The folder to write to.
-        corruptions: tuple of str. Keys of `CORRUPTIONS`.
-        severities: tuple of int. In 1..5.
-        seed: int. Seed of the corruptions.
-        scale: str. The severity table, `"imagenet"` or `"tiny"`.
-        format: str. `"jpeg"` (quality 85, as published) or `"png"`.
-        frost_textures: str or None. A folder of textures for frost.
-    """
+    class_names: Sequence[str]
+    image_size: int
+    fingerprint: str
 
-    out: str
-    corruptions: tuple[str, ...]
-    severities: tuple[int, ...]
-    seed: int
-    scale: str
-    format: str
-    frost_textures: str | None = None
+    def split(self, name: str) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,85 +78,64 @@ class _Slice:
         return np.asarray(self.images[self.start : self.stop])
 
 
-def write_corrupted(
-    images: Images,
-    labels: Sequence[int],
-    ids: Sequence[str],
-    class_names: Sequence[str],
-    out: str | os.PathLike,
-    *,
-    seed: int,
-    corruptions: Sequence[str] = BENCHMARK,
-    severities: Sequence[int] = SEVERITIES,
-    scale: str | None = None,
-    format: str = "jpeg",
-    frost_textures: str | os.PathLike | None = None,
-    source: str = "",
-    workers: int = 1,
-    runner: Callable[[Job, Iterable[Chunk]], Iterator[int]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
+def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
     """Writes `out/corruption/severity/class/file` for every image and cell.
 
-    Files that are already there are kept, so that an interrupted call goes on where
-    it stopped. The result for an image depends on the seed and its position only.
+    Files that are already there are kept, so that an interrupted call resumes where it
+    stopped. The result for an image depends on the seed and its position only.
 
     Args:
-        images: uint8 array (N, H, W, 3), or anything that gives such slices.
-        labels: sequence of N ints. The class of each image.
-        ids: sequence of N str. Names of the images, of which the file names are made.
-        class_names: sequence of str. The name of each class and of its folder.
-        out: str or path. The folder to write to.
-        seed: int. Non-negative seed of the corruptions.
-        corruptions: sequence of str. Defaults to the 15 of the benchmark.
-        severities: sequence of int. Defaults to all five.
-        scale: str. The severity table, `"imagenet"` or `"tiny"`. Defaults to `None`:
-            by the size of the images.
-        format: str. `"jpeg"` (of quality 85, as published) or `"png"` (exact).
-            Defaults to `"jpeg"`.
-        frost_textures: str or path. A folder of textures of ice. Defaults to `None`.
-        source: str. Says which data these are; another one in the same folder is an
-            error.
-        workers: int. Processes; 1 computes in this one. Defaults to `1`.
-        runner: callable. Does the chunks instead of processes of our own and yields
-            how many files each one has. Defaults to `None`.
-        progress: callable. Gets the number of files that are ready and that of all.
-            Defaults to `None`.
+        config: `CorruptionsConfig`.
+        dataset: `v1keras.data.ImageDataset`. The opened data set of clean images.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: An argument does not fit.
-        FileExistsError: The folder holds something else, or other settings.
-        OSError: A file cannot be written, or a process was ended from outside.
-    """
-    if scale is None:
-        scale = default_scale(*images.shape[1:3])
-    job = Job(
-        out=os.fspath(out),
-        corruptions=tuple(dict.fromkeys(canonical_name(name) for name in corruptions)),
-        severities=tuple(dict.fromkeys(severities)),
-        seed=seed,
-        scale=scale,
-        format=format,
-        frost_textures=None if frost_textures is None else os.fspath(frost_textures),
-    )
-    _validate(job, workers)
-    files = file_names(labels, ids, class_names, format)
-    # Images, seed or textures that do not fit are refused before anything is written.
-    for name in {job.corruptions[0], *({"frost"} & set(job.corruptions))}:
-        _corrupted(job, np.asarray(images[:1]), name, job.severities[0], [0])
-    _claim(job, source, len(files))
+        ValueError: if an argument does not fit.
+        FileExistsError: if the folder holds something else, or other settings.
+        OSError: if a file cannot be written, or a process was ended from outside.
 
-    chunks = list(_chunks(images, files))
-    total = len(files) * len(job.corruptions) * len(job.severities)
-    done = 0
-    for ready in (runner or _processes(workers))(job, chunks):
-        done += ready
-        if progress:
-            progress(done, total)
-    return Path(job.out)
+    Example:
+
+    >>> config = CorruptionsConfig(dataset="shapes:60:24", out="shapes_c")
+    >>> folder = write_corrupted(config, v1keras.data.load_dataset(config.dataset))
+    """
+    runner = _runner(config)
+    split = dataset.split(config.split)
+    images = split.images
+    config = dataclasses.replace(
+        config,
+        corruptions=tuple(dict.fromkeys(map(canonical_name, config.corruptions))),
+        severities=tuple(dict.fromkeys(config.severities)),
+        scale=config.scale or default_scale(*images.shape[1:3]),
+    )
+    files = file_names(split.labels, split.ids, dataset.class_names, config.format)
+    # Images, seed or textures that do not fit are refused before anything is written.
+    for name in {config.corruptions[0], *({"frost"} & set(config.corruptions))}:
+        _corrupted(config, np.asarray(images[:1]), name, config.severities[0], [0])
+    # Corruptions and severities may be added later; everything else changes files that
+    # a second call would keep.
+    manifest = {
+        "source": f"{dataset.fingerprint}/{config.split}/{dataset.image_size}",
+        "images": len(files),
+        "seed": config.seed,
+        "scale": config.scale,
+        "format": config.format,
+        "frost_textures": config.frost_textures,
+    }
+    if claim(config.out, MANIFEST, manifest, what="corrupted set") is None:
+        write_json(Path(config.out, MANIFEST), manifest)
+
+    bar = tqdm.tqdm(
+        total=len(files) * len(config.corruptions) * len(config.severities),
+        unit="image",
+        disable=None,  # only on a terminal
+    )
+    with bar:
+        for ready in runner(config, list(_chunks(images, files))):
+            bar.update(ready)
+    return Path(config.out)
 
 
 def file_names(
@@ -185,7 +152,7 @@ def file_names(
     for name in class_names:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise ValueError(
-                f"a class must be usable as the name of a folder. Received: {name!r}"
+                f"`class_names` must be usable as names of folders. Received: {name!r}"
             )
     suffix = _ENCODERS[format][0]
     files = []
@@ -197,21 +164,23 @@ def file_names(
     if len(set(files)) < len(files):
         seen: set[str] = set()
         twice = next(f for f in files if f in seen or seen.add(f))
-        raise ValueError(f"two images have the same name. Received: {twice}")
+        raise ValueError(
+            f"`ids` must give each image a file of its own. Received: {twice} twice"
+        )
     return files
 
 
-def write_chunk(job: Job, chunk: Chunk) -> int:
+def write_chunk(config: CorruptionsConfig, chunk: Chunk) -> int:
     """Corrupts the images of a chunk and writes the files that are missing.
 
     Returns:
         int. The number of files that are there now.
     """
-    suffix, options = _ENCODERS[job.format]
+    suffix, options = _ENCODERS[config.format]
     images = None
-    for name in job.corruptions:
-        for severity in job.severities:
-            folder = Path(job.out, name, str(severity))
+    for name in config.corruptions:
+        for severity in config.severities:
+            folder = Path(config.out, name, str(severity))
             missing = [
                 position
                 for position, file in enumerate(chunk.files)
@@ -222,66 +191,31 @@ def write_chunk(job: Job, chunk: Chunk) -> int:
             if images is None:
                 images = chunk.images()
             index = [chunk.index[position] for position in missing]
-            corrupted = _corrupted(job, images[missing], name, severity, index)
+            corrupted = _corrupted(config, images[missing], name, severity, index)
             for position, image in zip(missing, corrupted, strict=True):
                 bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _, encoded = cv2.imencode(suffix, bgr, options)
                 with atomic_write(folder / chunk.files[position]) as temporary:
                     temporary.write_bytes(encoded.tobytes())
-    return len(chunk.files) * len(job.corruptions) * len(job.severities)
+    return len(chunk.files) * len(config.corruptions) * len(config.severities)
 
 
 def _corrupted(
-    job: Job, images: np.ndarray, name: str, severity: int, index: Sequence[int]
+    config: CorruptionsConfig,
+    images: np.ndarray,
+    name: str,
+    severity: int,
+    index: Sequence[int],
 ) -> np.ndarray:
     return corrupt(
         images,
         name,
         severity,
-        seed=job.seed,
-        scale=job.scale,
+        seed=config.seed,
+        scale=config.scale,
         index=index,
-        frost_textures=job.frost_textures,
+        frost_textures=config.frost_textures,
     )
-
-
-def _validate(job: Job, workers: int) -> None:
-    if not job.corruptions:
-        raise ValueError("corruptions must name at least one. Received: corruptions=()")
-    if not job.severities or any(s not in SEVERITIES for s in job.severities):
-        raise ValueError(
-            "severities must be integers in 1..5. "
-            f"Received: severities={job.severities}"
-        )
-    if job.scale not in SCALES:
-        raise ValueError(
-            f"scale must be one of {', '.join(SCALES)}. Received: scale={job.scale!r}"
-        )
-    if job.format not in FORMATS:
-        raise ValueError(
-            f"format must be one of {', '.join(FORMATS)}. "
-            f"Received: format={job.format!r}"
-        )
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1. Received: workers={workers}")
-
-
-def _claim(job: Job, source: str, count: int) -> None:
-    """Notes the settings in the folder, or refuses a folder with other ones.
-
-    Corruptions and severities may be added later; everything else changes files that
-    a second call would keep.
-    """
-    settings = {
-        "source": source,
-        "images": count,
-        "seed": job.seed,
-        "scale": job.scale,
-        "format": job.format,
-        "frost_textures": job.frost_textures,
-    }
-    if claim(job.out, MANIFEST, settings, what="corrupted set") is None:
-        write_json(Path(job.out, MANIFEST), settings)
 
 
 def _chunks(images: Images, files: Sequence[str]) -> Iterator[Chunk]:
@@ -295,25 +229,38 @@ def _chunks(images: Images, files: Sequence[str]) -> Iterator[Chunk]:
         yield Chunk(read, tuple(range(start, stop)), tuple(files[start:stop]))
 
 
-def _processes(workers: int) -> Callable[[Job, Iterable[Chunk]], Iterator[int]]:
-    def run(job: Job, chunks: Iterable[Chunk]) -> Iterator[int]:
+def _runner(
+    config: CorruptionsConfig,
+) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
+    """Who does the chunks; it yields how many files each of them has."""
+    if config.runner == "local":
+        return _processes(config.workers or os.cpu_count() or 1)
+    from v1keras.corruptions.beam import beam_runner
+
+    return beam_runner(config.beam_options)
+
+
+def _processes(
+    workers: int,
+) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
+    def run(config: CorruptionsConfig, chunks: Iterable[Chunk]) -> Iterator[int]:
         if workers == 1:
             for chunk in chunks:
-                yield write_chunk(job, chunk)
+                yield write_chunk(config, chunk)
             return
         # Forking a process in which TensorFlow has started threads can hang.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(
             workers, mp_context=context, initializer=_start_process
         ) as pool:
-            futures = [pool.submit(write_chunk, job, chunk) for chunk in chunks]
+            futures = [pool.submit(write_chunk, config, chunk) for chunk in chunks]
             try:
                 for future in concurrent.futures.as_completed(futures):
                     yield future.result()
             except BrokenProcessPool:
                 raise OSError(
                     "a process ended before its work, perhaps for lack of memory; the "
-                    f"same call goes on. Received: workers={workers}"
+                    f"same call resumes. Received: workers={workers}"
                 ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)

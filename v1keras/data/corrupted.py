@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name
 from v1keras.data.datasets import Split, decoded_gib
 from v1keras.data.folders import check_classes, class_folders, list_classes
 from v1keras.data.images import SUFFIXES, ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 _ACCEPTED = (
     "A corrupted set is a folder in the layout of ImageNet-C "
@@ -285,9 +284,6 @@ def _benchmark_cells(
     found: list[tuple[str, int, str]], name: str, allow_partial: bool
 ) -> dict[tuple[str, int], str]:
     """Sorts cells (name of the corruption, severity, source) into the benchmark's."""
-    # Imported here because corruptions are not needed to read any other data.
-    from v1keras.corruptions import BENCHMARK, canonical_name
-
     by_cell: dict[tuple[str, int], str] = {}
     for stored_name, severity, source in found:
         cell = canonical_name(stored_name), severity

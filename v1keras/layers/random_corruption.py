@@ -9,7 +9,7 @@ import numpy as np
 
 from v1keras.corruptions.apply import corrupt
 from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
-from v1keras.corruptions.severities import SCALES
+from v1keras.corruptions.severities import check_scale, check_severities
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -58,22 +58,16 @@ class RandomCorruption(keras.layers.Layer):
         names = BENCHMARK if corruptions is None else corruptions
         names = (names,) if isinstance(names, str) else names
         names = tuple(canonical_name(name) for name in names)
+        check_severities(np.ravel(severities))
         levels = tuple(int(level) for level in np.ravel(severities))
         if not names:
             raise ValueError(
-                "corruptions must name at least one. "
+                "`corruptions` must name at least one. "
                 f"Received: corruptions={corruptions!r}"
             )
-        if not levels or not set(SEVERITIES).issuperset(np.ravel(severities)):
-            raise ValueError(
-                f"severities must be integers in 1..5. Received: severities={severities}"
-            )
         if seed < 0:
-            raise ValueError(f"seed must not be negative. Received: seed={seed}")
-        if scale not in (None, *SCALES):
-            raise ValueError(
-                f"scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}"
-            )
+            raise ValueError(f"`seed` must be at least 0. Received: seed={seed}")
+        check_scale(scale)
 
         # The dtype of the images is kept, whatever the policy of the model.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
@@ -112,7 +106,7 @@ class RandomCorruption(keras.layers.Layer):
         index = np.reshape(index, -1)
         if len(index) != len(batch):
             raise ValueError(
-                f"index must be one integer for each of the {len(batch)} images. "
+                f"`index` must be one integer for each of the {len(batch)} images. "
                 f"Received: index={index}"
             )
         # A stream apart from those of the corruptions, which have two more keys.

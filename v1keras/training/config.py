@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from v1keras.command_line import option
+from v1keras.command_line import check_choices, option
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import VARIANTS, Variant, get_variant
 
@@ -139,6 +139,7 @@ class TrainingSettings:
     )
 
     def __post_init__(self):
+        check_choices(self)
         for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
