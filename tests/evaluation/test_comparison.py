@@ -9,8 +9,8 @@ from v1keras.evaluation import (
     comparison_rows,
     corrupted_cells,
     format_comparison,
-    side_by_side,
 )
+from v1keras.evaluation.report import comparison_section
 
 IMAGES = 300
 
@@ -124,8 +124,10 @@ def test_text_rows_and_section_name_what_is_apart(tmp_path):
     assert "0 of 2 accuracies" in text and "m, snow: " in text
     assert f"the same {IMAGES} images" in text
     assert [row["agrees"] for row in comparison_rows(rows)] == [False] * 3
-    section = side_by_side(rows, "stored <c>")
-    assert section.html.count("class=apart") == 3 and "stored &lt;c&gt;" in section.html
+    section = comparison_section(rows, "stored")
+    note, table = section.blocks
+    assert section.title == "Beside stored" and "and in stored" in note
+    assert [row[1].style for row in table.rows] == ["apart"] * 3
 
 
 @pytest.mark.parametrize("change", [{"models": ("n",)}, {"weights": "others"}])

@@ -1,11 +1,9 @@
-import itertools
-
 import numpy as np
 import pytest
 
 from v1keras.evaluation import CLEAN, Cell, LogitCache
-from v1keras.evaluation.member_section import member_section
 from v1keras.evaluation.members import analyse_members
+from v1keras.evaluation.report import members_section
 
 CELLS = (CLEAN, Cell("fog", 1), Cell("fog", 3), Cell("pixelate", 1), Cell("snow", 1))
 # Weights of the cells in the order of CELLS.
@@ -103,12 +101,18 @@ def test_greedy_takes_what_helps_the_mean_most(cache, logits):
 
 def test_the_section_shows_every_number(cache):
     analysis = analyse_members(cache, MEMBERS, CELLS)
-    page = member_section(analysis, "60 images <held out>").html
-    for member, group in itertools.product(MEMBERS, GROUPS):
-        value = f"{100 * analysis.contribution(member, group):+.1f}"
-        assert f">{value.replace('-', chr(0x2212))}</text>" in page
-    assert [page.index(f"{i}. {m}") for i, (m, _) in enumerate(analysis.greedy, 1)]
-    assert "&lt;held out&gt;" in page
+    note, figures, *_, greedy = members_section(analysis, "60 images").blocks
+    assert "60 images" in note
+    for figure in figures.figures:
+        assert {bar.name for bar in figure.content.bars} == set(MEMBERS)
+        for bar in figure.content.bars:
+            value = analysis.contribution(bar.name, figure.title)
+            assert bar.value == value
+            assert bar.text == f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+    assert {figure.title for figure in figures.figures} == set(GROUPS)
+    assert [row[0] for row in greedy.rows] == [
+        f"{i}. {member}" for i, (member, _) in enumerate(analysis.greedy, start=1)
+    ]
 
 
 def test_refusals(cache):

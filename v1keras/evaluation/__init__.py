@@ -1,14 +1,14 @@
-"""Robustness of models: metrics, cached logits, tables and the report."""
+"""Robustness of models: metrics, cached logits, tables; the report is in `report`."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
+    submodules={"report"},
     submod_attrs={
         "build": ["build_table"],
         "cache": ["LogitCache", "read_samples"],
         "cells": ["CLEAN", "Cell", "corrupted_cells"],
-        "charts": ["write_bar_chart"],
         "comparison": [
             "Comparison",
             "compare_evaluations",
@@ -19,9 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images": ["CellImages", "CleanImages", "OnlineImages", "StoredImages"],
         "lineup": ["Lineup"],
         "predict": ["open_cache", "predict_cells"],
-        "report": ["required_measurements", "write_report"],
         "robustness": ["Estimate", "RobustnessTable"],
-        "sections": ["Section", "picture", "side_by_side"],
         "tables": ["format_table", "write_tables"],
         "verb": ["evaluate", "evaluate_models"],
     },

@@ -11,7 +11,6 @@ import keras
 from v1keras.data import ImageDataset, load_dataset
 from v1keras.evaluation.build import build_table
 from v1keras.evaluation.cache import LOGITS, MANIFEST, LogitCache, read_samples
-from v1keras.evaluation.charts import write_bar_chart
 from v1keras.evaluation.comparison import (
     Comparison,
     compare_evaluations,
@@ -27,7 +26,6 @@ from v1keras.evaluation.predict import (
     predict_cells,
     weights_fingerprint,
 )
-from v1keras.evaluation.report import write_report
 from v1keras.evaluation.robustness import RobustnessTable
 from v1keras.evaluation.runs import (
     RunModels,
@@ -35,7 +33,6 @@ from v1keras.evaluation.runs import (
     run_fingerprints,
     run_lineup,
 )
-from v1keras.evaluation.sections import side_by_side
 from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
 from v1keras.files import claim, write_json
 from v1keras.training import Run, check_same_classes, versions
@@ -187,6 +184,13 @@ def _write(
     table: RobustnessTable,
     comparisons: list[Comparison],
 ) -> Path:
+    # Only here: numbers need neither templates nor charts.
+    from v1keras.evaluation.report import (
+        comparison_section,
+        write_bar_chart,
+        write_report,
+    )
+
     out = Path(config.out)
     settings = dataclasses.asdict(config)
     write_tables(out, table)
@@ -197,7 +201,7 @@ def _write(
     sections = []
     if comparisons:
         write_csv(out / "comparison.csv", comparison_rows(comparisons))
-        sections.append(side_by_side(comparisons, Path(config.compare).name))
+        sections.append(comparison_section(comparisons, Path(config.compare).name))
     return write_report(
         out,
         table,

@@ -17,8 +17,8 @@ from v1keras.evaluation import (
     RobustnessTable,
     evaluate,
     read_samples,
-    write_report,
 )
+from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
 from v1keras.studies.config import BASE, StudyConfig

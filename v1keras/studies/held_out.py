@@ -10,13 +10,12 @@ from v1keras.evaluation import (
     CleanImages,
     LogitCache,
     OnlineImages,
-    Section,
     corrupted_cells,
     open_cache,
     predict_cells,
 )
-from v1keras.evaluation.member_section import member_section
 from v1keras.evaluation.members import analyse_members
+from v1keras.evaluation.report import Section, members_section
 from v1keras.evaluation.runs import RunModels, run_fingerprints
 from v1keras.training import Run
 
@@ -80,4 +79,4 @@ def analyse_on_held_out(
     cache, images = held_out_logits(members, dataset, out, **settings)
     analysis = analyse_members(cache, list(members), images.cells)
     what = f"{analysis.images} held-out training images per cell, corrupted for it"
-    return member_section(analysis, what)
+    return members_section(analysis, what)

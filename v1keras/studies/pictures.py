@@ -1,10 +1,8 @@
 """Pictures of a study's report: Gabor filters and training curves."""
 
-import html
-
 import numpy as np
 
-from v1keras.evaluation import Section, picture
+from v1keras.evaluation.report import Figure, Figures, Section, Table, picture
 from v1keras.training import Run
 from v1keras.v1 import Variant, gabor_kernels
 
@@ -71,17 +69,27 @@ def filters_section(runs: dict[str, Run]) -> Section:
     """The receptive fields of each variant, side by side."""
     figures = []
     for name, run in runs.items():
-        if not run.variant.v1:
+        variant = run.variant
+        if not variant.v1:
             continue
-        sheet = filter_sheet(run.variant, **_geometry(run))
-        figures.append(_figure(picture(sheet, f"Gabor filters of {name}"), name, run))
-    note = (
-        "<p>32 of each variant's receptive fields, simple cells first. Grey is zero; "
-        "the tint is the colour channel that the cell looks at.</p>"
-    )
-    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(16rem,1fr))"
+        sheet = picture(
+            filter_sheet(variant, **_geometry(run)),
+            f"Gabor filters of {name}",
+            pixelated=True,
+        )
+        note = (
+            f"{variant.sf_min:g}–{variant.sf_max:g} cycles/degree, "
+            f"{variant.simple_channels} simple and {variant.complex_channels} complex, "
+            f"noise × {variant.noise_gain:g}"
+        )
+        figures.append(Figure(name, (sheet,), note))
     return Section(
-        "V1 filters", f'{note}<div style="{style};gap:1rem">{"".join(figures)}</div>'
+        "V1 filters",
+        (
+            "32 of each variant's receptive fields, simple cells first. Grey is zero; "
+            "the tint is the colour channel that the cell looks at.",
+            Figures(tuple(figures), "tiles"),
+        ),
     )
 
 
@@ -95,54 +103,34 @@ def _geometry(run: Run) -> dict:
     }
 
 
-def _figure(image: str, name: str, run: Run) -> str:
-    variant = run.variant
-    caption = (
-        f"{variant.sf_min:g}–{variant.sf_max:g} cycles/degree, "
-        f"{variant.simple_channels} simple and {variant.complex_channels} complex, "
-        f"noise × {variant.noise_gain:g}"
-    )
-    return (
-        f'<figure style="margin:0">{image.replace("<img ", _IMG)}'
-        f"<figcaption><strong>{html.escape(name)}</strong><br>{caption}</figcaption>"
-        "</figure>"
-    )
-
-
-_IMG = '<img style="width:100%;height:auto;image-rendering:pixelated" '
-
-
 def training_section(runs: dict[str, Run]) -> Section:
     """What the training of each run took and reached."""
     rows = []
     for name, run in runs.items():
         settings, result = run.config["settings"], run.config["result"]
-        cells = (
-            html.escape(name),
-            f"{settings['epochs']}",
-            f"{result['best_epoch']}",
-            f"{100 * result['validation_accuracy']:.1f} %",
-            f"{result['seconds'] / 60:.1f} min",
+        rows.append(
+            (
+                name,
+                f"{settings['epochs']}",
+                f"{result['best_epoch']}",
+                f"{100 * result['validation_accuracy']:.1f} %",
+                f"{result['seconds'] / 60:.1f} min",
+            )
         )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(
-        f"<th>{title}</th>"
-        for title in ("run", "epochs", "best", "validation accuracy", "time")
-    )
     first = next(iter(runs.values())).config
     sizes = first["data"]["sizes"]
     if first["settings"]["validation_source"] == "test":
         chosen = (
-            "<strong>The best epoch was chosen on the test images</strong>, as in the "
-            "paper; accuracies on clean images are optimistic."
+            "The best epoch was chosen on the test images, as in the paper; accuracies "
+            "on clean images are optimistic."
         )
     else:
         chosen = (
             f"The best epoch was chosen on {sizes['validation']} held-out training "
             "images; the test images took no part in it."
         )
-    note = f"<p>{sizes['train']} training images. {chosen}</p>"
-    table = (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    head = ("run", "epochs", "best", "validation accuracy", "time")
+    return Section(
+        "Training",
+        (f"{sizes['train']} training images. {chosen}", Table(head, tuple(rows))),
     )
-    return Section("Training", f'{note}<div style="overflow-x:auto">{table}</div>')
