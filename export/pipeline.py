@@ -89,7 +89,12 @@ def export_run(config: ExportConfig) -> ExportResult:
     Example:
 
     >>> result = export_run(
-    ...     ExportConfig(run=("runs/student",), out="serving/student", min_accuracy=0.5)
+    ...     ExportConfig(
+    ...         run=("runs/student",),
+    ...         out="serving/student",
+    ...         min_accuracy=0.01,
+    ...         images=24,
+    ...     )
     ... )
     >>> result.litert.name
     'model.tflite'

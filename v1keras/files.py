@@ -29,6 +29,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     >>> with atomic_write("result.txt") as temporary:
     ...     temporary.write_text("done")
+    4
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -254,9 +254,17 @@ def open_corrupted(
 
     Example:
 
-    >>> stored = open_corrupted("Tiny-ImageNet-C", class_names, image_size=64)
-    >>> for corruption, severity in stored.cells:
-    ...     split = stored.read(corruption, severity)
+    >>> from v1keras.corruptions.writer import write_corrupted
+    >>> from v1keras.data import load_dataset
+    >>> clean = load_dataset("shapes:24:24")
+    >>> test = clean.split("test")
+    >>> path = write_corrupted(
+    ...     test.images, test.labels, test.ids, clean.class_names, "shapes-c", seed=0
+    ... )
+    >>> stored = open_corrupted(path, clean.class_names, image_size=64)
+    >>> split = stored.read("fog", 3)
+    >>> len(stored.cells), len(split)
+    (75, 24)
     """
     if image_size < 1:
         raise ValueError(

@@ -80,11 +80,12 @@ def training_batches(
 
     Example:
 
-    >>> train = load_dataset("shapes").split("train")
+    >>> from v1keras.data import load_dataset
+    >>> train = load_dataset("shapes:240:24").split("train")
     >>> batches = training_batches(train, batch_size=64, augment="paper")
-    >>> model.fit(
-    ...     batches, epochs=10, steps_per_epoch=steps_per_epoch(len(train), 64)
-    ... )
+    >>> images, labels = next(iter(batches))
+    >>> images.shape, steps_per_epoch(len(train), 64)
+    (TensorShape([64, 64, 64, 3]), 4)
     """
     augmentation = get_augmentation(augment)
     _check_batch_size(batch_size)
@@ -145,8 +146,10 @@ def evaluation_batches(
 
     Example:
 
-    >>> test = load_dataset("shapes").split("test")
-    >>> model.evaluate(evaluation_batches(test, batch_size=64))
+    >>> from v1keras.data import load_dataset
+    >>> test = load_dataset("shapes:24:120").split("test")
+    >>> len(evaluation_batches(test, batch_size=64))
+    2
     """
     _check_batch_size(batch_size)
     if teacher_logits is not None:
@@ -185,8 +188,12 @@ def augmented_view(
 
     Example:
 
-    >>> train = load_dataset("shapes").split("train")
+    >>> from v1keras.data import load_dataset
+    >>> train = load_dataset("shapes:240:24").split("train")
     >>> views = augmented_view(train, 0, batch_size=64, augment="paper")
+    >>> images, indices = next(iter(views))
+    >>> images.shape
+    TensorShape([64, 64, 64, 3])
     """
     augmentation = get_augmentation(augment)
     _check_batch_size(batch_size)

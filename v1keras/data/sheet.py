@@ -28,9 +28,10 @@ def sample_sheet(
 
     Example:
 
-    >>> dataset = load_dataset("shapes")
+    >>> from v1keras.data import load_dataset
+    >>> dataset = load_dataset("shapes:240:240")
     >>> sheet = sample_sheet(dataset.split("test"), dataset.display_names)
-    >>> cv2.imwrite("shapes.png", sheet[..., ::-1])
+    >>> keras.utils.save_img("shapes.png", sheet, scale=False)
     """
     side = round(split.image_size * scale)
     pitch = side + _GAP

@@ -74,8 +74,12 @@ def compare_evaluations(
 
     Example:
 
-    >>> stored, online = (LogitCache.open(f"{out}/logits") for out in ("a", "b"))
-    >>> [row.corruption for row in compare_evaluations(stored, online) if not row.agrees]
+    >>> first, second = (LogitCache(n, {}, {"base": "3f2a"}) for n in ("a", "b"))
+    >>> for cache, best in ((first, 0), (second, 1)):
+    ...     answers = {"base": np.eye(10)[[[best] * 8]]}
+    ...     cache.add(Cell("snow", 1), np.zeros(8, int), np.arange(8), answers)
+    >>> rows = compare_evaluations(first, second)
+    >>> [row.corruption for row in rows if not row.agrees]
     ['snow']
     """
     there = first.cells() & second.cells()

@@ -147,9 +147,9 @@ class OnlineImages:
     Example:
 
     >>> clean = CleanImages(np.zeros((8, 64, 64, 3), "uint8"), np.zeros(8, int))
-    >>> images = OnlineImages(clean, corrupted_cells(["fog", "snow"]))
+    >>> images = OnlineImages(clean, [Cell("fog", 1), Cell("fog", 2)])
     >>> len(images.cells)
-    11
+    3
     """
 
     def __init__(

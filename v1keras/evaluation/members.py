@@ -65,8 +65,14 @@ def analyse_members(
 
     Example:
 
-    >>> analysis = analyse_members(cache, ["sf_low", "sf_high"], cells)
-    >>> analysis.contribution("sf_low", "blur")
+    >>> cell = Cell("fog", 1)
+    >>> cache = LogitCache("logits", {}, {"sf_low": "3f2a", "sf_high": "81c0"})
+    >>> right, wrong = np.eye(10)[[[0] * 8]], np.eye(10)[[[1] * 8]]
+    >>> answers = {"sf_low": 2 * right, "sf_high": wrong}
+    >>> cache.add(cell, np.zeros(8, int), np.arange(8), answers)
+    >>> analysis = analyse_members(cache, list(answers), [cell])
+    >>> analysis.contribution("sf_low", "weather")
+    1.0
     """
     members = tuple(members)
     corrupted = [cell for cell in cells if cell != CLEAN]

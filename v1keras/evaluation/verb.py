@@ -76,12 +76,17 @@ def evaluate_models(
 
     Example:
 
+    >>> from v1keras.evaluation import Cell, CleanImages, OnlineImages
+    >>> split = load_dataset("shapes:24:24").split("test")
     >>> clean = CleanImages(split.images, split.labels, ids=split.ids)
-    >>> images = OnlineImages(clean, corrupted_cells(["gaussian_noise", "fog"]))
-    >>> models = {"base": base, "standard": standard}
-    >>> lineup = Lineup(models, baseline="base")
+    >>> images = OnlineImages(clean, [Cell("shot_noise", 3), Cell("fog", 3)])
+    >>> names = ("base", "low_noise")
+    >>> models = {name: Run.open(f"runs/{name}").load_model() for name in names}
+    >>> lineup = Lineup(names, baseline="base")
     >>> table = evaluate_models(models, images, "out", lineup=lineup)
-    >>> table.groups["standard", "noise"].gain.value
+    3/3 - ...
+    >>> 0 <= table.groups["low_noise", "noise"].accuracy.value <= 1
+    True
     """
     lineup = lineup or Lineup(tuple(models))
     if set(lineup.measured) != set(models):

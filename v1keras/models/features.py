@@ -28,7 +28,7 @@ def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
     >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
     >>> both = v1keras.models.with_features(model, ["layer4_1_relu2"])
     >>> both.output["features"].shape
-    (None, 2, 2, 128)
+    (None, 4, 4, 128)
     """
     for name in layers:
         if name not in _names(model):

@@ -76,9 +76,17 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     Example:
 
     >>> config = v1keras.training.TrainConfig(
-    ...     out="runs/sf_low", variant="sf_low", arch="resnet18", width=16, epochs=2
+    ...     dataset="shapes:240:24",
+    ...     variant="sf_low",
+    ...     stride=8,
+    ...     width=4,
+    ...     epochs=1,
+    ...     out="runs/sf_low",
     ... )
     >>> run = v1keras.training.train(config)
+    2/2 - ...
+    >>> run.load_model().output_shape
+    (None, 12)
     """
 
     def build(dataset: ImageDataset) -> _Task:
@@ -105,9 +113,17 @@ def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
     Example:
 
     >>> config = v1keras.training.DistillConfig(
-    ...     out="runs/student", members=("runs/sf_low", "runs/sf_high"), epochs=2
+    ...     members=("runs/base", "runs/low_noise"),
+    ...     dataset="shapes:240:24",
+    ...     stride=8,
+    ...     width=4,
+    ...     epochs=1,
+    ...     out="runs/taught",
     ... )
     >>> run = v1keras.training.distill(config)
+    2/2 - ...
+    >>> run.load_model().output_shape
+    (None, 12)
     """
     members = [Run.open(path) for path in config.members]
     check_same_classes(members)

@@ -35,8 +35,9 @@ class Run:
 
     Example:
 
-    >>> run = v1keras.training.Run.open("runs/sf_low")
-    >>> model = run.load_model()
+    >>> run = v1keras.training.Run.open("runs/low_noise")
+    >>> run.load_model().output_shape
+    (None, 12)
     """
 
     path: Path
