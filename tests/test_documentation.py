@@ -28,12 +28,13 @@ COMMANDS = {
     "v1keras.evaluate": "v1keras.evaluate:EvaluateConfig",
     "v1keras.study": "v1keras.studies:StudyConfig",
     "v1keras.ablate": "v1keras.studies:AblationConfig",
-    "v1keras.corruptions": "v1keras.corruptions.__main__:CorruptionsConfig",
+    "v1keras.corruptions": "v1keras.corruptions.config:CorruptionsConfig",
     "export": "export.config:ExportConfig",
     "export --rollback": "export.config:RollbackConfig",
     "export.server": "export.server:ServerConfig",
     "export.client": "export.client:ClientConfig",
 }
+SLOW = ("train", "distill", "run_study", "export_run")
 # A block of code; the comment before it says why it is not run, where it is not.
 BLOCK = re.compile(
     r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
@@ -67,8 +68,12 @@ def docstring_examples() -> list:
                 continue
             docstring = ast.get_docstring(node)
             if docstring and ">>>" in docstring:
-                name = f"{module}.{getattr(node, 'name', '__doc__')}"
-                found.append(pytest.param(module, name, docstring, id=name))
+                of = getattr(node, "name", "__doc__")
+                name = f"{module}.{of}"
+                marks = [pytest.mark.slow] if of in SLOW else []
+                found.append(
+                    pytest.param(module, name, docstring, id=name, marks=marks)
+                )
     return found
 
 

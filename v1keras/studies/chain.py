@@ -49,8 +49,21 @@ def run_study(config: StudyConfig) -> Path:
 
     Example:
 
-    >>> config = v1keras.studies.StudyConfig(preset="quick", out="studies/first")
+    >>> config = v1keras.studies.StudyConfig(
+    ...     dataset="shapes:240:24",
+    ...     variants=("base", "sf_mid", "no_noise"),
+    ...     stride=8,
+    ...     width=4,
+    ...     epochs=1,
+    ...     export=False,
+    ...     out="studies/first",
+    ... )
     >>> report = v1keras.studies.run_study(config)
+    <BLANKLINE>
+    [1/4] base
+    ...
+    >>> report.name
+    'report.html'
     """
     started = time.monotonic()
     out = Path(config.out)
