@@ -80,7 +80,7 @@ def with_presets(config_class: type) -> type:
     >>> @with_presets
     ... @dataclasses.dataclass(frozen=True)
     ... class GreetConfig:
-    ...     PRESETS: ClassVar = {"none": {}, "loud": {"times": 9}}
+    ...     PRESETS: typing.ClassVar = {"none": {}, "loud": {"times": 9}}
     ...     preset: str = option("none", "Other defaults.", choices=("none", "loud"))
     ...     times: int = option(1, "How often.")
     >>> GreetConfig(preset="loud")

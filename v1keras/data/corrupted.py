@@ -254,13 +254,12 @@ def open_corrupted(
 
     Example:
 
+    >>> from v1keras.corruptions.config import CorruptionsConfig
     >>> from v1keras.corruptions.writer import write_corrupted
     >>> from v1keras.data import load_dataset
     >>> clean = load_dataset("shapes:24:24")
-    >>> test = clean.split("test")
-    >>> path = write_corrupted(
-    ...     test.images, test.labels, test.ids, clean.class_names, "shapes-c", seed=0
-    ... )
+    >>> config = CorruptionsConfig(dataset="shapes:24:24", out="shapes-c")
+    >>> path = write_corrupted(config, clean)
     >>> stored = open_corrupted(path, clean.class_names, image_size=64)
     >>> split = stored.read("fog", 3)
     >>> len(stored.cells), len(split)
