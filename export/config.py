@@ -1,6 +1,7 @@
 """Settings of an export."""
 
 import dataclasses
+import functools
 
 from v1keras.command_line import option
 from v1keras.corruptions import SEVERITIES, canonical_name
@@ -8,6 +9,12 @@ from v1keras.corruptions import SEVERITIES, canonical_name
 FORMATS = ("savedmodel", "tflite")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 NOISE_MODES = ("off", "fixed", "stochastic")
+
+# Options under the headings of `--help`.
+_files = functools.partial(option, group="files")
+_noise = functools.partial(option, group="V1")
+_checks = functools.partial(option, group="checks")
+_card = functools.partial(option, group="model card")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,93 +33,97 @@ class ExportConfig:
         help="Accuracy on clean images, above 0 and up to 1, that every exported file "
         "must reach.",
     )
-    formats: tuple[str, ...] = option(
+    formats: tuple[str, ...] = _files(
         FORMATS, "What to write: savedmodel, tflite or both."
     )
-    quantize: str = option(
+    quantize: str = _files(
         "none", "Smaller numbers in the TFLite file.", choices=QUANTIZATIONS
     )
-    noise: str = option(
+    keep: int | None = _files(
+        None, "How many versions stay in --out. Default: all of them."
+    )
+    noise: str = _noise(
         "off",
         "Neuronal noise of the served model. `fixed` adds the same pattern to every "
         "image; with `stochastic`, answers to one image differ.",
         choices=NOISE_MODES,
     )
-    noise_seed: int = option(0, "Seed of `--noise=fixed` and `stochastic`.")
-    dataset: str | None = option(
-        None, "Data set with the images of the checks. Default: that of the run."
-    )
-    data_dir: str | None = option(None, "Where TensorFlow Datasets keeps its files.")
-    images: int = option(256, "How many images the checks compare.")
-    corruptions: tuple[str, ...] = option(
-        ("gaussian_noise", "defocus_blur", "contrast"),
-        "Corruptions under which the accuracy is checked too.",
-    )
-    severity: int = option(3, "Severity of these corruptions, 1 to 5.")
-    calibration_images: int = option(
-        256, "How many training images `--quantize=int8` takes its ranges from."
-    )
-    baseline: str | None = option(
+    noise_seed: int = _noise(0, "Seed of `--noise=fixed` and `stochastic`.")
+    baseline: str | None = _checks(
         None,
         "What is served now: a folder as --out, or one of its versions, or none. A new "
         "version that is worse is not exported. Default: the newest version in --out.",
     )
-    max_loss: float = option(
+    max_loss: float = _checks(
         0.02, "How far the accuracy may lie below that of --baseline."
     )
-    batch_size: int = option(32, "Images in one request of the checks.")
-    evaluation: str | None = option(
+    dataset: str | None = _checks(
+        None, "Data set with the images of the checks. Default: that of the run."
+    )
+    data_dir: str | None = _checks(None, "Where TensorFlow Datasets keeps its files.")
+    images: int = _checks(256, "How many images the checks compare.")
+    corruptions: tuple[str, ...] = _checks(
+        ("gaussian_noise", "defocus_blur", "contrast"),
+        "Corruptions under which the accuracy is checked too.",
+    )
+    severity: int = _checks(3, "Severity of these corruptions, 1 to 5.")
+    batch_size: int = _checks(32, "Images in one request of the checks.")
+    calibration_images: int = _checks(
+        256, "How many training images `--quantize=int8` takes its ranges from."
+    )
+    evaluation: str | None = _card(
         None,
         "Folder of v1keras.evaluate whose figures the model card shows. Default: the "
         "robustness.csv in the folder of a single run, if there is one.",
     )
-    license: str | None = option(
+    license: str | None = _card(
         None, "Licence of the weights, for the model card, such as CC-BY-4.0."
-    )
-    keep: int | None = option(
-        None, "How many versions stay in --out. Default: all of them."
     )
 
     def __post_init__(self) -> None:
+        formats = ",".join(self.formats)
         if not self.formats or set(self.formats) - set(FORMATS):
             raise ValueError(
-                f"formats must be some of {', '.join(FORMATS)}. "
-                f"Received: formats={','.join(self.formats)}"
+                f"`formats` must be some of {', '.join(FORMATS)}. "
+                f"Received: formats={formats}"
             )
         for name, known in (("quantize", QUANTIZATIONS), ("noise", NOISE_MODES)):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(known)}. "
+                    f"`{name}` must be one of {', '.join(known)}. "
                     f"Received: {name}={getattr(self, name)}"
                 )
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {name}={value}"
+                )
         if not 0 < self.min_accuracy <= 1:
             raise ValueError(
-                "min_accuracy must be above 0 and at most 1. "
+                "`min_accuracy` must be above 0 and at most 1. "
                 f"Received: min_accuracy={self.min_accuracy}"
             )
         if not 0 <= self.max_loss <= 1:
             raise ValueError(
-                f"max_loss must lie between 0 and 1. Received: max_loss={self.max_loss}"
+                "`max_loss` must be between 0 and 1. "
+                f"Received: max_loss={self.max_loss}"
             )
         for name in self.corruptions:
             canonical_name(name)
         if self.severity not in SEVERITIES:
             raise ValueError(
-                f"severity must be one of 1..5. Received: severity={self.severity}"
+                f"`severity` must be in 1..5. Received: severity={self.severity}"
             )
         if self.quantize != "none" and "tflite" not in self.formats:
             raise ValueError(
-                "quantize is for the format tflite. Received: "
-                f"quantize={self.quantize}, formats={','.join(self.formats)}"
+                "`quantize` must be none unless `formats` holds tflite. Received: "
+                f"quantize={self.quantize}, formats={formats}"
             )
         if self.noise == "stochastic" and "tflite" in self.formats:
             raise ValueError(
-                "stochastic noise is for formats=savedmodel only. "
-                f"Received: formats={','.join(self.formats)}"
+                "`formats` must be savedmodel when noise=stochastic. "
+                f"Received: formats={formats}"
             )
 
 
