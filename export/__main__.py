@@ -1,10 +1,11 @@
-"""`python -m export`: the command line of `export.export_run` and `export.roll_back`."""
+"""`python -m export`: exports, rolls back and lists versions."""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.config import ExportConfig, RollbackConfig
+from export.config import ExportConfig, ListConfig, RollbackConfig
 from v1keras.command_line import run
 
 if TYPE_CHECKING:
@@ -14,26 +15,22 @@ DESCRIPTION = (
     "Exports a run as a SavedModel and a LiteRT (TensorFlow Lite) file. Both are "
     "compared with the Keras model on clean and corrupted images; if they agree and are "
     "good enough, they appear together as a new version, OUT/<Unix seconds>/, which "
-    "TensorFlow Serving picks up. With --rollback and --out alone, the newest version is "
-    "removed instead, so that the one before it is served again."
-)
-ROLLBACK = "--rollback"
-ROLLBACK_DESCRIPTION = (
-    "Removes the newest version in a served folder, so that the one before it is served "
-    "again."
+    "TensorFlow Serving picks up. --rollback --out=OUT has an earlier version served "
+    "again, --list --out=OUT shows the versions; both have their own --help."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Not a setting of an export, which needs a run: a command of its own.
-    if ROLLBACK in arguments:
-        arguments.remove(ROLLBACK)
-        prog, description = f"export {ROLLBACK}", ROLLBACK_DESCRIPTION
-        return run(
-            _roll_back, RollbackConfig, arguments, prog=prog, description=description
-        )
+    # Not settings of an export, which needs a run: commands of their own.
+    for flag, (verb, config_class, description) in _COMMANDS.items():
+        if flag in arguments:
+            arguments.remove(flag)
+            prog = f"export {flag}"
+            return run(
+                verb, config_class, arguments, prog=prog, description=description
+            )
     return run(_export, ExportConfig, arguments, prog="export", description=DESCRIPTION)
 
 
@@ -64,12 +61,45 @@ def _report(result: "ExportResult") -> str:
 
 
 def _roll_back(config: RollbackConfig) -> None:
-    from export.pusher import roll_back
-    from export.server import refresh
+    from export.server import roll_back
 
-    removed, served = roll_back(config.out)
-    refresh(config.out)
-    print(f"removed {removed}, {served} is the newest version")
+    hidden, served = roll_back(config.out, config.to)
+    shown = f"hid {', '.join(map(str, hidden))}; " if hidden else ""
+    print(f"{shown}{served} is the newest version")
+
+
+def _list(config: ListConfig) -> None:
+    from export.metadata import damaged_files
+    from export.pusher import WITHDRAWN_FOLDER, list_versions, list_withdrawn
+
+    out = Path(config.out)
+    folders = dict.fromkeys(list_versions(out), (out, "served"))
+    folders |= dict.fromkeys(list_withdrawn(out), (out / WITHDRAWN_FOLDER, "hidden"))
+    if not folders:
+        raise ValueError(f"`out` must hold versions. Received: out={out}")
+    damaged = False
+    for version, (folder, state) in sorted(folders.items()):
+        files = damaged_files(folder / str(version))
+        damaged |= bool(files)
+        condition = f"damaged: {', '.join(files)}" if files else "whole"
+        print(f"{version}  {state}  {condition}")
+    if damaged:
+        raise ValueError(f"versions in {out} are damaged")
+
+
+_COMMANDS = {
+    "--rollback": (
+        _roll_back,
+        RollbackConfig,
+        "Has an earlier version served again. Those after it are hidden, not deleted.",
+    ),
+    "--list": (
+        _list,
+        ListConfig,
+        "Shows the versions in a served folder and whether their files are those that "
+        "were written; exit code 2 if they are not.",
+    ),
+}
 
 
 if __name__ == "__main__":

@@ -132,3 +132,16 @@ class RollbackConfig:
     """Settings of `python -m export --rollback`."""
 
     out: str = option(required=True, help="The served folder.")
+    to: int | None = option(
+        None,
+        "The version to be served, which an earlier rollback may have hidden. Default: "
+        "the one before the newest.",
+        group="version",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ListConfig:
+    """Settings of `python -m export --list`."""
+
+    out: str = option(required=True, help="The served folder.")

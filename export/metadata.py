@@ -107,6 +107,26 @@ def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
     }
 
 
+def damaged_files(folder: str | os.PathLike) -> list[str]:
+    """The files of a version that are not as they were written, or are missing.
+
+    Args:
+        folder: str or path. The version's folder.
+
+    Returns:
+        List of str, paths within the folder; `metadata.json` itself where it cannot be
+        read.
+    """
+    folder = Path(folder)
+    try:
+        written = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+        expected = dict(written["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return [METADATA_FILE]
+    found = _checksums(folder)
+    return [name for name, digest in expected.items() if found.get(name) != digest]
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     """SHA-256 digests of all files, by their paths within the folder."""
     return {

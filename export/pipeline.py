@@ -24,12 +24,11 @@ from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
 from export.robustness import read_robustness
 from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
 from export.saved_model import LABELS_FILE, write_labels, write_saved_model
-from export.server import refresh
+from export.server import push
 from export.source import Source, open_source
 from v1keras.data import ImageDataset
 from v1keras.layers import is_stochastic
 
-_WARMUP_IMAGES = 4
 _ENDPOINTS = {"savedmodel": tuple(INPUT_NAMES), "tflite": (LITERT,)}
 
 
@@ -138,7 +137,7 @@ def export_run(config: ExportConfig) -> ExportResult:
                 **figures,
             )
             write_card(folder, Path(config.out).name, metadata, robustness)
-            path = pusher.publish(folder, config.out)
+            path = push(folder, config.out, config.keep)
     except blessing.RejectedError as error:
         error.folder = blessing.write_rejection(
             config.out, {**passed, error.marker: error.content}
@@ -146,9 +145,6 @@ def export_run(config: ExportConfig) -> ExportResult:
         raise
     except tf.errors.OpError as error:
         raise OSError(f"the export could not be written: {error.message}") from error
-    if config.keep is not None:
-        pusher.keep(config.out, config.keep)
-    refresh(config.out)
     return ExportResult(
         path=path,
         version=int(path.name),
@@ -205,7 +201,7 @@ def _validate(
         _write(config, source, dataset, folder)
         if "savedmodel" in config.formats and can_write_warmup():
             name = Path(config.out).name
-            write_warmup(folder, clean[:_WARMUP_IMAGES], model_name=name)
+            write_warmup(folder, clean, model_name=name)
         expected = infra_validator.keras_logits(
             source.model,
             stacked,

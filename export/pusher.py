@@ -13,11 +13,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _STAGING = ".staging-"
-_WITHDRAWN = ".withdrawn-"
+_REMOVED = ".removed-"
+WITHDRAWN_FOLDER = ".withdrawn"
 
 
 def list_versions(out: str | os.PathLike) -> tuple[int, ...]:
@@ -56,7 +57,7 @@ def staging(out: str | os.PathLike) -> Iterator[Path]:
         The path of an empty folder.
     """
     out = Path(out)
-    if out.exists() and not out.is_dir():
+    if not out.is_dir() and (out.exists() or out.is_symlink()):
         raise FileExistsError(f"`out` must be a folder. Received: out={out}")
     is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,8 @@ def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     """
     out = Path(out)
     _synchronize(folder)
-    number = max([int(time.time()), *(version + 1 for version in list_versions(out))])
+    known = (*list_versions(out), *list_withdrawn(out))
+    number = max([int(time.time()), *(version + 1 for version in known)])
     while True:
         target = out / str(number)
         try:
@@ -111,59 +113,86 @@ def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
             return target
 
 
-def keep(out: str | os.PathLike, count: int) -> tuple[int, ...]:
-    """Removes all but the newest versions.
+def keep(
+    out: str | os.PathLike, count: int, *, spare: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Removes all but the newest versions, and what was withdrawn before them.
 
     Args:
         out: str or path. The served folder.
         count: int. How many versions stay, at least 1.
+        spare: collection of int. Versions that stay as well. Defaults to `()`.
 
     Returns:
         Tuple of int. The versions that were removed.
     """
     if count < 1:
         raise ValueError(f"`count` must be at least 1. Received: count={count}")
-    removed = list_versions(out)[:-count]
+    out = Path(out)
+    found = list_versions(out)
+    oldest = min([*found[-count:], *spare], default=0)
+    removed = tuple(v for v in found[:-count] if v not in spare)
     for version in removed:
-        # Another exporter may be keeping as many at the same time.
+        # Hidden in one step before its files go, one by one. Another exporter may be
+        # keeping as many at the same time.
         with contextlib.suppress(FileNotFoundError):
-            _withdraw(Path(out), version)
+            (out / str(version)).rename(out / f"{_REMOVED}{version}")
+        shutil.rmtree(out / f"{_REMOVED}{version}", ignore_errors=True)
+    for version in list_withdrawn(out):
+        if version < oldest:
+            shutil.rmtree(out / WITHDRAWN_FOLDER / str(version), ignore_errors=True)
     return removed
 
 
-def roll_back(out: str | os.PathLike) -> tuple[int, int]:
-    """Takes the newest version back, so that the one before it is served again.
+def list_withdrawn(out: str | os.PathLike) -> tuple[int, ...]:
+    """The versions that rollbacks have hidden, oldest first."""
+    return list_versions(Path(out) / WITHDRAWN_FOLDER)
+
+
+def withdraw(out: str | os.PathLike, to: int | None = None) -> tuple[int, ...]:
+    """Makes an earlier version the newest one by hiding those after it.
+
+    Nothing is deleted: a hidden version becomes the newest again when it is `to`.
 
     Args:
         out: str or path. The served folder.
+        to: int or None. The version to be served, which may be a hidden one. With it,
+            doing the same again changes nothing. `None` is the one before the newest.
 
     Returns:
-        Tuple of two int: the version that was removed and the one now served.
+        Tuple of int. The versions that were hidden, oldest first.
 
     Raises:
-        ValueError: if there is no earlier version.
+        ValueError: if there is no such version.
     """
-    found = list_versions(out)
-    if len(found) < 2:
+    out = Path(out)
+    found, hidden = list_versions(out), list_withdrawn(out)
+    if to is None:
+        if len(found) < 2:
+            raise ValueError(
+                "a rollback needs at least two versions. "
+                f"Received: out={out} with {len(found)}"
+            )
+        to = found[-2]
+    if to not in (*found, *hidden):
+        known = ", ".join(map(str, sorted({*found, *hidden}))) or "none"
         raise ValueError(
-            "a rollback needs at least two versions. "
-            f"Received: out={out} with {len(found)}"
+            f"`to` must be a version in {out} ({known}). Received: to={to}"
         )
-    _withdraw(Path(out), found[-1])
-    return found[-1], found[-2]
-
-
-def _withdraw(out: Path, version: int) -> None:
-    """Hides a version in one step before its files go, one by one."""
-    hidden = out / f"{_WITHDRAWN}{version}"
-    (out / str(version)).rename(hidden)
-    # What cannot be removed is an orphan, which the next exporter removes.
-    shutil.rmtree(hidden, ignore_errors=True)
+    if to in hidden:
+        (out / WITHDRAWN_FOLDER / str(to)).rename(out / str(to))
+    newer = tuple(version for version in found if version > to)
+    if newer:
+        (out / WITHDRAWN_FOLDER).mkdir(exist_ok=True)
+    # The newest goes last: whatever stops this, what is served is it or `to`.
+    for version in newer:
+        (out / str(version)).rename(out / WITHDRAWN_FOLDER / str(version))
+    return newer
 
 
 def _remove_orphans(out: Path) -> None:
     for entry in out.iterdir():
-        if entry.name.startswith((_STAGING, _WITHDRAWN)):
+        if entry.name.startswith((_STAGING, _REMOVED)):
             shutil.rmtree(entry, ignore_errors=True)
 
 

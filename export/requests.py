@@ -21,6 +21,8 @@ INPUT_NAMES = {
 }
 """The signatures of an exported SavedModel, with the name of the input of each."""
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+WARMUP_IMAGES = 4
+"""Images in the larger one of the two warm-up requests to each signature."""
 
 
 def make_request(signature: str, images: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def write_warmup(
 
     Args:
         folder: str or path. The version's folder.
-        images: uint8 array (N, S, S, 3). A few are enough.
+        images: uint8 array (N, S, S, 3); the first `WARMUP_IMAGES` are used.
         model_name: str. The name that the model is served by.
     """
     import tensorflow as tf
@@ -83,6 +85,7 @@ def write_warmup(
 
     path = Path(folder) / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
+    images = images[:WARMUP_IMAGES]
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for signature, input_name in INPUT_NAMES.items():
             for batch in (images[:1], images):

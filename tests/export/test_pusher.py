@@ -1,7 +1,10 @@
 import fcntl
+import hashlib
 import inspect
+import json
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -135,26 +138,21 @@ def test_many_processes_keep_one_version(tmp_path):
     assert len(pusher.list_versions(tmp_path)) == 1
 
 
-def _withdraw_and_die(out, function, monkeypatch):
+def _keep_and_die(out, monkeypatch):
     monkeypatch.setattr(pusher.shutil, "rmtree", lambda *_, **__: os._exit(1))
-    function(out)
+    pusher.keep(out, 2)
 
 
-@pytest.mark.parametrize(
-    "function,left",
-    [(pusher.roll_back, [0, 1]), (lambda out: pusher.keep(out, 2), [1, 2])],
-    ids=("rollback", "keep"),
-)
-def test_killed_while_a_version_goes(tmp_path, monkeypatch, function, left):
+def test_killed_while_a_version_goes(tmp_path, monkeypatch):
     numbers = [int(make_version(tmp_path).name) for _ in range(3)]
     process = multiprocessing.get_context("fork").Process(
-        target=_withdraw_and_die, args=(tmp_path, function, monkeypatch)
+        target=_keep_and_die, args=(tmp_path, monkeypatch)
     )
     process.start()
     process.join()
     assert process.exitcode == 1
     # It is gone for servers, and its files go with the next export.
-    assert pusher.list_versions(tmp_path) == tuple(numbers[index] for index in left)
+    assert pusher.list_versions(tmp_path) == tuple(numbers[1:])
     assert len(list(tmp_path.iterdir())) == 3
     make_version(tmp_path)
     assert len(list(tmp_path.iterdir())) == len(pusher.list_versions(tmp_path)) == 3
@@ -196,13 +194,41 @@ def test_keep_removes_the_oldest(tmp_path):
         pusher.keep(tmp_path, 0)
 
 
+def test_keep_spares_what_it_is_told_to_and_forgets_older_rollbacks(tmp_path):
+    numbers = [int(make_version(tmp_path).name) for _ in range(5)]
+    pusher.withdraw(tmp_path, numbers[0])
+    pusher.withdraw(tmp_path, numbers[3])
+    assert pusher.list_withdrawn(tmp_path) == (numbers[1], numbers[2], numbers[4])
+    assert pusher.list_versions(tmp_path) == (numbers[0], numbers[3])
+    assert pusher.keep(tmp_path, 1, spare={numbers[0]}) == ()
+    assert pusher.list_versions(tmp_path) == (numbers[0], numbers[3])
+    assert pusher.keep(tmp_path, 1) == (numbers[0],)
+    assert pusher.list_withdrawn(tmp_path) == (numbers[4],)
+
+
 def test_rollback_serves_the_version_before(tmp_path):
     first, second = (make_version(tmp_path) for _ in range(2))
-    assert pusher.roll_back(tmp_path) == (int(second.name), int(first.name))
+    assert pusher.withdraw(tmp_path) == (int(second.name),)
     assert pusher.list_versions(tmp_path) == (int(first.name),)
     with pytest.raises(ValueError, match="at least two versions"):
-        pusher.roll_back(tmp_path)
+        pusher.withdraw(tmp_path)
     assert pusher.list_versions(tmp_path) == (int(first.name),)
+
+
+def test_a_rollback_deletes_nothing_and_is_undone_by_its_number(tmp_path):
+    numbers = [int(make_version(tmp_path, str(index)).name) for index in range(4)]
+    for _ in range(2):  # The same again changes nothing.
+        pusher.withdraw(tmp_path, numbers[1])
+        assert pusher.list_versions(tmp_path) == tuple(numbers[:2])
+        assert pusher.list_withdrawn(tmp_path) == tuple(numbers[2:])
+    # What comes next is newer than what is hidden, whatever the clock says.
+    assert int(make_version(tmp_path).name) > numbers[3]
+    for _ in range(2):
+        pusher.withdraw(tmp_path, numbers[2])
+        assert pusher.list_versions(tmp_path) == tuple(numbers[:3])
+    assert (tmp_path / str(numbers[2]) / "saved_model.pb").read_text() == "2"
+    with pytest.raises(ValueError, match=r"`to` must be a version in.*Received: to=7"):
+        pusher.withdraw(tmp_path, 7)
 
 
 def test_public_names_are_functions_even_where_a_command_was_imported():
@@ -222,10 +248,44 @@ def test_the_lock_is_given_back(tmp_path):
 def test_rollback_command(tmp_path, capsys):
     first, second = (make_version(tmp_path) for _ in range(2))
     assert main([f"--out={tmp_path}", "--rollback"]) == 0
-    assert f"removed {second.name}, {first.name} is" in capsys.readouterr().out
+    assert f"hid {second.name}; {first.name} is" in capsys.readouterr().out
     assert main([f"--out={tmp_path}", "--rollback"]) == 2
     assert "at least two versions" in capsys.readouterr().err
     assert pusher.list_versions(tmp_path) == (int(first.name),)
+    assert main(["--rollback", f"--out={tmp_path}", f"--to={second.name}"]) == 0
+    assert capsys.readouterr().out == f"{second.name} is the newest version\n"
+
+
+def test_list_command_names_damaged_files(tmp_path, capsys):
+    paths = [make_version(tmp_path) for _ in range(3)]
+    digest = hashlib.sha256(b"model").hexdigest()
+    for path in paths[:2]:
+        metadata = {"sha256": {"saved_model.pb": digest}}
+        (path / "metadata.json").write_text(json.dumps(metadata))
+    pusher.withdraw(tmp_path, int(paths[1].name))
+    assert main([f"--out={tmp_path}", "--list"]) == 2
+    found = capsys.readouterr()
+    assert found.out.splitlines() == [
+        f"{paths[0].name}  served  whole",
+        f"{paths[1].name}  served  whole",
+        f"{paths[2].name}  hidden  damaged: metadata.json",
+    ]
+    assert "are damaged" in found.err
+    pusher.keep(tmp_path, 2)
+    shutil.rmtree(tmp_path / ".withdrawn")
+    assert main([f"--out={tmp_path}", "--list"]) == 0
+    (paths[0] / "saved_model.pb").write_text("other")
+    assert main([f"--out={tmp_path}", "--list"]) == 2
+    assert "damaged: saved_model.pb" in capsys.readouterr().out
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path):
+    (tmp_path / "model").symlink_to(tmp_path / "nothing")
+    with (
+        pytest.raises(FileExistsError, match="`out` must be a folder"),
+        pusher.staging(tmp_path / "model"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

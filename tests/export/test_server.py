@@ -1,4 +1,9 @@
+import contextlib
+import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from google.protobuf import (
@@ -9,9 +14,9 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import pusher
+from export import pusher, server
 from export.__main__ import main as export_command
-from export.server import main, refresh
+from export.server import main
 
 BATCHING_FIELDS = {
     "max_batch_size": (1, ".google.protobuf.Int64Value"),
@@ -70,18 +75,11 @@ def batching_message():
 def test_models_config_is_what_the_server_parses(root):
     models = parse_models(root)
     assert list(models) == ["base-2", "student"]
-    student, base = models["student"], models["base-2"]
+    student = models["student"]
     assert student.base_path == "/models/student"
     assert student.model_platform == "tensorflow"
-    assert student.model_version_policy.specific.versions == [200, 300]
-    assert dict(student.version_labels) == {"stable": 300, "previous": 200}
-    assert dict(base.version_labels) == {"stable": 7}
-
-
-def test_labels_point_to_loaded_versions_only(root):
-    for model in parse_models(root).values():
-        loaded = set(model.model_version_policy.specific.versions)
-        assert set(model.version_labels.values()) == loaded
+    assert student.model_version_policy.latest.num_versions == 2
+    assert not student.version_labels
 
 
 def test_batching_config_is_what_the_server_parses(root):
@@ -99,45 +97,261 @@ def test_compose_file_mounts_what_the_flags_name(root):
     assert "\t" not in text
     (mount,) = re.findall(r"- \.:(\S+):ro", text)
     flags = dict(re.findall(r"- --(\w+)=(\S+)", text))
-    for flag in ("model_config_file", "batching_parameters_file"):
+    for flag in (
+        "model_config_file",
+        "batching_parameters_file",
+        "monitoring_config_file",
+    ):
         assert (root / flags[flag].removeprefix(f"{mount}/")).is_file()
     assert "tensorflow/serving:" in text
+    # Nobody else is let in, and nobody is surprised by another version.
+    assert re.findall(r'- "(.*)"', text) == [
+        "127.0.0.1:8500:8500",
+        "127.0.0.1:8501:8501",
+    ]
+    assert "latest" not in text and "healthcheck:" in text
     # Without it a server that finds labels in its first configuration may not start.
     assert flags["allow_version_labels_for_unavailable_models"] == "true"
 
 
-def test_an_export_and_a_rollback_move_the_labels(root):
-    with pusher.staging(root / "student") as folder:
+class TensorFlowServing:
+    """How the server follows a folder: it polls `models.config` and the versions.
+
+    `ServerCore::ReloadConfig` first checks the labels of all models and follows nothing
+    where it refuses one; `FileSystemStoragePathSource` aspires to versions;
+    `AvailabilityPreservingPolicy` unloads what is not aspired to once another version
+    is available.
+    """
+
+    def __init__(self, root):
+        self.root, self.models, self.labels, self.loaded = root, {}, {}, {}
+        self.can_load = True
+        assert self.poll_config()
+        self.poll_versions()
+
+    def poll_config(self):
+        models, labels = parse_models(self.root), {}
+        for name, model in models.items():
+            for label, version in model.version_labels.items():
+                # --allow_version_labels_for_unavailable_models: new ones may be.
+                is_new = self.labels.get((name, label), version) == version
+                if not is_new and version not in self.loaded.get(name, ()):
+                    return False
+                labels[name, label] = version
+        self.models, self.labels = models, labels
+        return True
+
+    def poll_versions(self):
+        for name, model in self.models.items():
+            folder = self.root / model.base_path.removeprefix("/models/")
+            found = sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
+            policy = model.model_version_policy
+            aspired = set(found[-policy.latest.num_versions :])
+            if policy.WhichOneof("policy_choice") == "specific":
+                aspired = set(found) & set(policy.specific.versions)
+            loaded = self.loaded.setdefault(name, set())
+            if self.can_load:
+                loaded |= aspired
+            if loaded & aspired:
+                loaded &= aspired
+
+    def answers(self, name, label=None):
+        """The version that answers a request, None if none does."""
+        loaded = self.loaded[name]
+        version = self.labels.get((name, label)) if label else max(loaded, default=None)
+        return version if version in loaded else None
+
+
+@pytest.fixture
+def serve():
+    """A running server with an address, which looks at its folder when it is asked."""
+    with contextlib.ExitStack() as stack:
+
+        def start(root):
+            serving = TensorFlowServing(root)
+
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self):
+                    serving.poll_config()
+                    serving.poll_versions()
+                    _, name, _, version = (
+                        self.path.strip("/").split("/", 1)[1].split("/")
+                    )
+                    is_loaded = int(version) in serving.loaded[name]
+                    state = "AVAILABLE" if is_loaded else "LOADING"
+                    content = [{"version": version, "state": state}]
+                    body = json.dumps({"model_version_status": content}).encode()
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                def log_message(self, *arguments):
+                    pass
+
+            rest = stack.enter_context(ThreadingHTTPServer(("localhost", 0), Handler))
+            thread = threading.Thread(target=rest.serve_forever)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(rest.shutdown)
+            return serving, f"http://localhost:{rest.server_port}"
+
+        yield start
+
+
+def push_version(out, count=None):
+    with pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("model")
-        number = int(pusher.publish(folder, root / "student").name)
+        return int(server.push(folder, out, count).name)
+
+
+def test_every_export_is_served_and_every_rollback(root):
+    out = root / "student"
+    serving = TensorFlowServing(root)
+    assert serving.answers("student") == 300
+    for count in (None, 2, 1, 1):
+        number = push_version(out, count)
+        assert serving.poll_config()
+        serving.poll_versions()
+        assert serving.answers("student") == number
+    number = push_version(out)
+    serving.poll_versions()
+    for to in (None, number):
+        _, served = server.roll_back(out, to)
+        assert serving.poll_config()
+        serving.poll_versions()
+        assert serving.answers("student") == served
+    assert served == number
+
+
+def test_labels_move_when_the_server_has_loaded_their_versions(root, serve, capsys):
+    out = root / "student"
+    serving, address = serve(root)
+    flags = ["--promote", f"--root={root}", f"--server={address}", "--model=student"]
+    assert main(flags) == 0
+    assert capsys.readouterr().out == "student: 300 is stable\n"
+    number = push_version(out, 1)
+    for _ in range(2):
+        assert serving.poll_config()
+        serving.poll_versions()
+        # The new version answers those who ask for none; labels stay, with their files.
+        assert serving.answers("student") == number
+        assert serving.answers("student", "stable") == 300
+    assert main(flags) == main(flags) == 0  # The second one changes nothing.
+    assert serving.poll_config()
+    serving.poll_versions()
+    assert serving.answers("student", "stable") == number
+    assert serving.answers("student", "previous") == 300
+    assert export_command(["--rollback", f"--out={out}"]) == 0
+    assert serving.poll_config()
+    serving.poll_versions()
+    assert serving.answers("student") == serving.answers("student", "stable") == 300
+
+
+def test_labels_stay_where_the_server_cannot_load_a_version(root, serve, capsys):
+    serving, address = serve(root)
+    flags = ["--promote", f"--root={root}", f"--server={address}", "--timeout=0"]
+    assert main(flags) == 0
+    push_version(root / "student")
+    serving.can_load = False
+    before = (root / "models.config").read_text()
+    assert main(flags) == 2
+    assert "has not loaded version" in capsys.readouterr().err
+    assert (root / "models.config").read_text() == before
+    assert serving.poll_config() and serving.answers("student", "stable") == 300
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["plain", "labelled"])
+@pytest.mark.parametrize("verb", ["export", "keep", "rollback", "promote"])
+def test_killed_between_any_two_steps(root, serve, monkeypatch, verb, labelled):
+    out = root / "student"
+    serving, address = serve(root)
+    promotion = server.PromoteConfig(root=str(root), server=address, model=("student",))
+    if labelled:
+        server.promote(promotion)
+        push_version(out)
+        server.promote(promotion)
+    before = pusher.list_versions(out)
+    verbs = {
+        "export": lambda: push_version(out),
+        "keep": lambda: push_version(out, 1),
+        "rollback": lambda: server.roll_back(out, before[-2]),
+        "promote": lambda: server.promote(promotion),
+    }
+
+    def poll():
+        assert serving.poll_config()
+        serving.poll_versions()
+        assert serving.answers("student") is not None
+
+    def step(left, function):
+        def killing(*arguments, **named):
+            poll()
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return function(*arguments, **named)
+
+        return killing
+
+    # A server that has never been asked for labels yet gets them in one step.
+    for killed_at in range(10):
+        left = [killed_at]
+        with monkeypatch.context() as patch:
+            for owner, name in (
+                (Path, "rename"),
+                (Path, "replace"),
+                (pusher.shutil, "rmtree"),
+            ):
+                patch.setattr(owner, name, step(left, getattr(owner, name)))
+            with contextlib.suppress(Killed):
+                verbs[verb]()
+        poll()
+        if left[0] > 0:
+            break
+    else:
+        raise AssertionError("it never came to its end")
+    # Whatever was left behind, the same command comes to the same end.
+    verbs[verb]()
+    poll()
+    newest = before[-2] if verb == "rollback" else pusher.list_versions(out)[-1]
+    assert serving.answers("student") == newest
+    if labelled or verb == "promote":
+        assert serving.answers("student", "stable") is not None
+
+
+def test_labels_of_earlier_files_are_kept(root):
+    """Version 0.1.0 wrote both labels and the two versions by itself."""
+    text = (root / "models.config").read_text()
+    labels = 'version_labels { key: "stable" value: 200 }'
+    text = text.replace('name: "student"', f'name: "student"\n    {labels}')
+    (root / "models.config").write_text(text)
+    assert server.read_labels(root) == {"student": {"stable": 200}}
     make_versions(root / "no name", 1)
-    refresh(root / "student")
+    server.refresh(root / "student")
     assert "no name" not in (root / "models.config").read_text()
-    assert dict(parse_models(root)["student"].version_labels) == {
-        "stable": number,
-        "previous": 300,
-    }
-    assert export_command(["--rollback", f"--out={root / 'student'}"]) == 0
-    assert dict(parse_models(root)["student"].version_labels) == {
-        "stable": 300,
-        "previous": 200,
-    }
+    student = parse_models(root)["student"]
+    assert dict(student.version_labels) == {"stable": 200}
+    assert student.model_version_policy.specific.versions == [200, 300]
 
 
 def test_nothing_is_refreshed_where_no_config_is(tmp_path):
     make_versions(tmp_path / "student", 1)
-    refresh(tmp_path / "student")
+    server.refresh(tmp_path / "student")
     assert not (tmp_path / "models.config").exists()
 
 
 @pytest.mark.parametrize(
     "name,flag,message",
     [
-        ("student", "--max_batch_size=0", "max_batch_size must be at least 1"),
-        ("student", "--batch_timeout_micros=-1", "must not be negative"),
-        ("a model", "--max_batch_size=1", "letters, digits"),
-        (None, "--max_batch_size=1", "holds no served folders"),
-        (None, "--root=/no/such/folder", "there is no such folder"),
+        ("student", "--max_batch_size=0", "`max_batch_size` must be at least 4"),
+        ("student", "--batch_timeout_micros=-1", "`batch_timeout_micros` must be at"),
+        ("a model", "--max_batch_size=4", "letters, digits"),
+        (None, "--max_batch_size=4", "must hold served folders"),
+        (None, "--root=/no/such/folder", "`root` must be a folder"),
         (None, "--size=1", "Unknown command line flag 'size'"),
     ],
 )
