@@ -77,7 +77,7 @@ def open_check_dataset(
         ) from error
     if tuple(dataset.class_names) != source.class_names:
         raise ValueError(
-            "the data set must have the classes of the run. "
+            "`dataset` must have the classes of the run. "
             f"Received: dataset={name}, run={source.runs[0].path}"
         )
     return dataset

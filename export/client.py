@@ -47,12 +47,12 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
             raise ValueError(
-                "a version is chosen by its number or by its label. "
+                "`version` and `label` must not be given together. "
                 f"Received: version={self.version}, label={self.label}"
             )
         if self.timeout <= 0:
             raise ValueError(
-                f"timeout must be positive. Received: timeout={self.timeout}"
+                f"`timeout` must be positive. Received: timeout={self.timeout}"
             )
 
 

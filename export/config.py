@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from v1keras.command_line import option
-from v1keras.corruptions import SEVERITIES, canonical_name
+from v1keras.corruptions import canonical_name, check_severities
 
 FORMATS = ("savedmodel", "tflite")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
@@ -111,10 +111,7 @@ class ExportConfig:
             )
         for name in self.corruptions:
             canonical_name(name)
-        if self.severity not in SEVERITIES:
-            raise ValueError(
-                f"`severity` must be in 1..5. Received: severity={self.severity}"
-            )
+        check_severities([self.severity], "severity")
         if self.quantize != "none" and "tflite" not in self.formats:
             raise ValueError(
                 "`quantize` must be none unless `formats` holds tflite. Received: "

@@ -163,12 +163,14 @@ def find_baseline(
     elif baseline is None:
         return None
     if not (path / LABELS_FILE).is_file():
-        raise FileNotFoundError(f"there is no exported version in {path}")
+        raise FileNotFoundError(
+            f"`baseline` must hold an exported version. Received: baseline={path}"
+        )
     served = (path / LABELS_FILE).read_text(encoding="utf-8").splitlines()
     if served != list(labels):
         raise ValueError(
-            f"the baseline {path} has other labels than the run. --baseline=none "
-            "exports without a comparison"
+            "`baseline` must have the labels of the run, or be none, which exports "
+            f"without a comparison. Received: baseline={path}"
         )
     return path
 
@@ -192,7 +194,10 @@ def baseline_logits(
     try:
         answers = ask_apart(version, images, batch_size=batch_size)
     except ValueError as error:
-        raise ValueError(f"the baseline {version} does not answer: {error}") from error
+        raise ValueError(
+            f"the baseline {version}, which is there already, does not answer: {error}; "
+            "--baseline=none exports without a comparison"
+        ) from error
     return next(iter(exported_logits(answers).values()))
 
 

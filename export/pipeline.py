@@ -164,8 +164,8 @@ def _check_replacement(config: ExportConfig) -> None:
     newest = Path(config.out) / str(found[-1])
     if (newest / SAVED_MODEL_FILE).exists():
         raise ValueError(
-            f"{newest} holds a SavedModel, so a newer version must hold one too. "
-            f"Received: formats={','.join(config.formats)}, out={config.out}"
+            f"`formats` must hold savedmodel, as {newest} does. "
+            f"Received: formats={','.join(config.formats)}"
         )
 
 

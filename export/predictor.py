@@ -26,7 +26,7 @@ class Predictor(tf.Module):
         shape = model.input_shape
         if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
             raise ValueError(
-                "the model must take square RGB images of a fixed size. "
+                "`model` must take square RGB images of a fixed size. "
                 f"Received: model.input_shape={shape}"
             )
         self.image_size = shape[1]

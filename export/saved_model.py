@@ -42,7 +42,7 @@ class SignedClassifier(tf.Module):
         self.predictor = Predictor(model)
         if self.predictor.num_classes != len(labels):
             raise ValueError(
-                "there must be one label for each of the model's outputs. Received: "
+                "`labels` must hold one label for each of the model's outputs. Received: "
                 f"{len(labels)} labels, model.output_shape={model.output_shape}"
             )
         if top_k < 1:
@@ -127,7 +127,7 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike) -> None:
     """
     if len(set(labels)) != len(labels) or any("\n" in label for label in labels):
         raise ValueError(
-            f"labels must differ and be one line each. Received: labels={list(labels)}"
+            f"`labels` must differ and be one line each. Received: labels={list(labels)}"
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -310,8 +310,8 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, capsys):
     [
         ([], "--image is required"),
         (["--image=/no/cat.jpg"], "No such file"),
-        (["--image=a", "--version=1", "--label=stable"], "number or by its label"),
-        (["--image=a", "--timeout=0"], "timeout must be positive"),
+        (["--image=a", "--version=1", "--label=stable"], "must not be given together"),
+        (["--image=a", "--timeout=0"], "`timeout` must be positive"),
         ([f"--image={__file__}", "--server=http://no host:1"], "does not answer"),
     ],
 )

@@ -103,10 +103,12 @@ def test_baseline_is_the_newest_version_unless_another_is_named(tmp_path):
 
 
 def test_baseline_must_be_a_version_with_the_same_labels(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no exported version"):
+    with pytest.raises(FileNotFoundError, match="must hold an exported version"):
         find_baseline(str(tmp_path / "nothing"), tmp_path, LABELS)
     version = tmp_path / "7"
     version.mkdir()
     (version / "labels.txt").write_text("a\nb\n")
-    with pytest.raises(ValueError, match=r"other labels.*baseline=none"):
+    with pytest.raises(
+        ValueError, match="`baseline` must have the labels of the run, or be none"
+    ):
         find_baseline(None, tmp_path, LABELS)

@@ -211,7 +211,7 @@ def test_two_exports_make_two_versions_and_keep_forgets(runs, tmp_path):
     assert "saved_model.pb" not in tree(second.path)
     third = export(runs / "base", out, keep=1)
     assert list_versions(out) == (third.version,)
-    with pytest.raises(ValueError, match="must hold one too"):
+    with pytest.raises(ValueError, match="`formats` must hold savedmodel"):
         export(runs / "base", out, formats=("tflite",))
     assert list_versions(out) == (third.version,)
 
@@ -321,22 +321,25 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
         (["--run=RUNS/unfinished", "--out=OUT"], "is not finished"),
         (["--run=RUNS/base,RUNS/other", "--out=OUT"], "differ in their classes"),
         (["--run=RUNS/base", "--out=RUNS/base/config.json"], "must be a folder"),
-        (["--run=RUNS/base", "--out=OUT", "--formats=onnx"], "formats must be"),
+        (["--run=RUNS/base", "--out=OUT", "--formats=onnx"], "`formats` must be"),
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
-        (["--run=RUNS/base", "--out=OUT", "--images=0"], "images must be at least 1"),
-        (["--run=RUNS/base", "--out=OUT", "--keep=0"], "keep must be at least 1"),
+        (["--run=RUNS/base", "--out=OUT", "--images=0"], "`images` must be at least 1"),
+        (["--run=RUNS/base", "--out=OUT", "--keep=0"], "`keep` must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--min_accuracy=60"], "at most 1"),
         (["--run=RUNS/base", "--out=OUT", "--max_loss=2"], "between 0 and 1"),
         (["--run=RUNS/base", "--out=OUT", "--corruptions=mist"], "must be one of"),
-        (["--run=RUNS/base", "--out=OUT", "--severity=6"], "severity must be"),
-        (["--run=RUNS/base", "--out=OUT", "--baseline=OUT"], "no exported version"),
+        (["--run=RUNS/base", "--out=OUT", "--severity=6"], "`severity` must be"),
+        (
+            ["--run=RUNS/base", "--out=OUT", "--baseline=OUT"],
+            "must hold an exported version",
+        ),
         (
             ["--run=RUNS/base", "--out=OUT", "--noise=stochastic"],
-            "formats=savedmodel only",
+            "`formats` must be savedmodel when noise=stochastic",
         ),
         (
             ["--run=RUNS/base", "--out=OUT", "--quantize=int8", "--formats=savedmodel"],
-            "quantize is for the format tflite",
+            "`quantize` must be none unless",
         ),
         (["--run=RUNS/other", "--out=OUT"], "must have the classes of the run"),
         (["--run=RUNS/base", "--out=OUT", "--dataset=/no/data"], "--dataset"),

@@ -128,7 +128,7 @@ def test_top_k_is_at_most_the_number_of_classes(classifier, labels, tmp_path):
 
 
 def test_number_of_labels_must_match(classifier, tmp_path):
-    with pytest.raises(ValueError, match="one label for each"):
+    with pytest.raises(ValueError, match="`labels` must hold one label for each"):
         write_saved_model(classifier, ("a", "b"), tmp_path)
 
 
