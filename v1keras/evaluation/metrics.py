@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax
 
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells, mean_over_corruptions
+from v1keras.evaluation.lineup import AVERAGES
 
 # Errors of AlexNet on clean ImageNet images and on ImageNet-C at 224 x 224 pixels,
 # mean over severities: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness
@@ -42,27 +44,16 @@ def _check(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
         logits = logits[None]
     if logits.ndim != 3 or labels.shape != logits.shape[1:2] or not labels.size:
         raise ValueError(
-            "Logits must have the shape (images, classes) or (draws, images, classes) "
-            "and labels the shape (images,), with at least one image. "
+            "`logits` must have the shape (images, classes) or (draws, images, classes) "
+            "and `labels` the shape (images,), with at least one image. "
             f"Received: logits.shape={logits.shape}, labels.shape={labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= logits.shape[2]:
         raise ValueError(
-            f"Labels must lie in 0..{logits.shape[2] - 1}, one per logit. "
+            f"`labels` must be in 0..{logits.shape[2] - 1}, one per logit. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
     return logits.astype(np.float64), labels
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """The logarithm of the softmax over the last axis, without overflow."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """The softmax over the last axis, without overflow."""
-    return np.exp(log_softmax(logits))
 
 
 def correctness(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -86,8 +77,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative natural logarithm of the probability of the true class."""
-    logits, labels = _check(logits, labels)
-    return _log_likelihood_loss(log_softmax(logits), labels)
+    return measure(logits, labels).negative_log_likelihood
 
 
 def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -95,8 +85,7 @@ def brier_score(logits: np.ndarray, labels: np.ndarray) -> float:
 
     The sum over classes, so that it lies in 0..2 (Brier, 1950).
     """
-    logits, labels = _check(logits, labels)
-    return _brier(softmax(logits), labels)
+    return measure(logits, labels).brier_score
 
 
 class Reliability(NamedTuple):
@@ -123,26 +112,6 @@ class Reliability(NamedTuple):
         return float(np.abs(self.correct - self.confidence).sum() / self.count.sum())
 
 
-def reliability(
-    logits: np.ndarray, labels: np.ndarray, *, bins: int = 15
-) -> Reliability:
-    """Sorts predictions into `bins` equally wide bins of confidence.
-
-    Args:
-        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
-        labels: integer array of shape `(images,)`.
-        bins: int. How many bins divide confidences 0..1; a bin holds its upper edge.
-            Defaults to `15`.
-
-    Returns:
-        A `Reliability`.
-    """
-    if bins < 1:
-        raise ValueError(f"There must be at least one bin. Received: bins={bins}")
-    logits, labels = _check(logits, labels)
-    return _reliability(softmax(logits), labels, bins)
-
-
 def expected_calibration_error(
     logits: np.ndarray, labels: np.ndarray, *, bins: int = 15
 ) -> float:
@@ -159,7 +128,7 @@ def expected_calibration_error(
     Returns:
         float in 0..1.
     """
-    return reliability(logits, labels, bins=bins).calibration_error()
+    return measure(logits, labels, bins=bins).reliability.calibration_error()
 
 
 class Measurement(NamedTuple):
@@ -170,7 +139,7 @@ class Measurement(NamedTuple):
         predictions: int array of shape `(draws, images)`. The predicted classes.
         negative_log_likelihood: float.
         brier_score: float.
-        reliability: `Reliability`, in 15 bins.
+        reliability: `Reliability`.
     """
 
     correct: np.ndarray
@@ -180,46 +149,40 @@ class Measurement(NamedTuple):
     reliability: Reliability
 
 
-def measure(logits: np.ndarray, labels: np.ndarray) -> Measurement:
-    """All metrics of one model in one cell, from one computation of the softmax."""
+def measure(logits: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Measurement:
+    """All metrics of one model in one cell, from one computation of the softmax.
+
+    Args:
+        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
+        labels: integer array of shape `(images,)`.
+        bins: int. How many bins divide confidences 0..1; a bin holds its upper edge.
+            Defaults to `15`.
+
+    Returns:
+        A `Measurement`.
+    """
+    if bins < 1:
+        raise ValueError(f"`bins` must be at least 1. Received: bins={bins}")
     logits, labels = _check(logits, labels)
-    log_probabilities = log_softmax(logits)
+    log_probabilities = log_softmax(logits, axis=-1)
     probabilities = np.exp(log_probabilities)
     predictions = logits.argmax(axis=-1)
-    return Measurement(
-        predictions == labels,
-        predictions.astype(np.int32),
-        _log_likelihood_loss(log_probabilities, labels),
-        _brier(probabilities, labels),
-        _reliability(probabilities, labels, 15),
-    )
-
-
-def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The entry of each image's label, of shape (draws, images)."""
-    return values[:, np.arange(len(labels)), labels]
-
-
-def _log_likelihood_loss(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(-_of_label(log_probabilities, labels).mean())
-
-
-def _brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    correct = predictions == labels
+    of_label = (slice(None), np.arange(len(labels)), labels)
     # sum (p - onehot)^2 = sum p^2 - 2 p[label] + 1, without the one-hot array.
     squares = np.einsum("dic,dic->di", probabilities, probabilities)
-    return float((squares - 2.0 * _of_label(probabilities, labels) + 1.0).mean())
-
-
-def _reliability(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int
-) -> Reliability:
-    right = (probabilities.argmax(axis=-1) == labels).ravel()
     confidence = probabilities.max(axis=-1).ravel()
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return Reliability(
-        np.bincount(index, minlength=bins).astype(np.float64),
-        np.bincount(index, weights=confidence, minlength=bins),
-        np.bincount(index, weights=right, minlength=bins),
+    return Measurement(
+        correct,
+        predictions.astype(np.int32),
+        float(-log_probabilities[of_label].mean()),
+        float((squares - 2.0 * probabilities[of_label] + 1.0).mean()),
+        Reliability(
+            np.bincount(index, minlength=bins).astype(np.float64),
+            np.bincount(index, weights=confidence, minlength=bins),
+            np.bincount(index, weights=correct.ravel(), minlength=bins),
+        ),
     )
 
 
@@ -241,17 +204,17 @@ def ensemble_logits(
     Returns:
         A float array of shape `(draws, images, classes)`.
     """
-    if average not in ("logits", "probabilities"):
+    if average not in AVERAGES:
         raise ValueError(
-            'average must be "logits" or "probabilities". '
+            f"`average` must be one of {', '.join(AVERAGES)}. "
             f"Received: average={average!r}"
         )
     arrays = [a if a.ndim == 3 else a[None] for a in map(np.asarray, members)]
     draws = {array.shape[0] for array in arrays}
     if not arrays or len({a.shape[1:] for a in arrays}) > 1 or len(draws - {1}) > 1:
         raise ValueError(
-            "An ensemble needs one or more members with logits of one shape, with "
-            "equally many noise draws or a single one. "
+            "`members` must be at least one array, all of one shape, with equally many "
+            "noise draws or a single one. "
             f"Received: shapes={[array.shape for array in arrays]}"
         )
     shape = (max(draws), *arrays[0].shape[1:])
@@ -263,7 +226,7 @@ def ensemble_logits(
         return total / len(arrays)
     total = np.full(shape, -np.inf)
     for array in arrays:
-        total = np.logaddexp(total, log_softmax(array.astype(np.float64)))
+        total = np.logaddexp(total, log_softmax(array.astype(np.float64), axis=-1))
     return total - np.log(len(arrays))
 
 
@@ -321,16 +284,16 @@ def _alexnet_cells(
     """Errors per corruption, if AlexNet's may be set against them."""
     if benchmark != "imagenet-c" or image_size != 224:
         raise ValueError(
-            "AlexNet's errors are published for ImageNet-C at 224 pixels only; use "
-            "mean_corruption_error or a gain over a baseline elsewhere. "
+            "`benchmark` must be 'imagenet-c' and `image_size` 224, for which AlexNet's "
+            "errors are published; see `mean_corruption_error` for other images. "
             f"Received: benchmark={benchmark!r}, image_size={image_size}"
         )
     wanted = corrupted_cells(tuple(ALEXNET_ERRORS))
     missing = [str(cell) for cell in wanted if cell not in accuracies]
     if missing:
         raise ValueError(
-            "A corruption error relative to AlexNet needs all 15 corruptions at all 5 "
-            f"severities. Received: accuracies without {', '.join(missing)}"
+            "`accuracies` must have all 15 corruptions at all 5 severities. "
+            f"Received: accuracies without {', '.join(missing)}"
         )
     return {
         name: 1.0 - mean_over_corruptions(accuracies, [name]) for name in ALEXNET_ERRORS
@@ -378,8 +341,7 @@ def relative_mce_alexnet(
     errors = _alexnet_cells(accuracies, benchmark, image_size)
     if CLEAN not in accuracies:
         raise ValueError(
-            "A relative corruption error needs the accuracy on clean images. "
-            "Received: accuracies without clean-0"
+            "`accuracies` must have the one on clean images. Received: accuracies without clean-0"
         )
     clean_error = 1.0 - accuracies[CLEAN]
     return float(
