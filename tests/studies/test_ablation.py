@@ -10,7 +10,7 @@ from v1keras.training import Run, TrainConfig, train
 COMMON = {
     "dataset": "shapes:120:24",
     "arch": "resnet18",
-    "width": 16,
+    "width": 4,
     "image_size": 32,
     "visual_degrees": 1.0,
     "stride": 8,

@@ -17,7 +17,7 @@ def small(tmp_path):
         "dataset": "shapes:120:24",
         "variants": ("base", "no_noise", "sf_low"),
         "arch": "resnet18",
-        "width": 16,
+        "width": 4,
         "image_size": 32,
         "visual_degrees": 1.0,
         "stride": 8,

@@ -12,14 +12,14 @@ import numpy as np
 
 from v1keras.command_line import option
 from v1keras.data import ImageDataset
-from v1keras.evaluation import CLEAN, EvaluateConfig, Lineup, RobustnessTable, evaluate
+from v1keras.evaluation import CLEAN, Lineup, RobustnessTable
 from v1keras.evaluation.cells import MEAN, mean_over_corruptions
 from v1keras.evaluation.config import EvaluationSettings
 from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
-from v1keras.studies.held_out import held_out_logits
+from v1keras.studies.measure import measure_held_out_images, measure_test_images
 from v1keras.training import DistillConfig, Run, distill, open_dataset
 
 # What recipes may not change: then they would not be compared on equal terms.
@@ -112,7 +112,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     recipe is then trained with several seeds, with its teacher and without, and
     measured on the test images: `retention = (student - base) / (ensemble - base)` in
     mean corrupted accuracy. Writes `recipes.csv`, `result.json` and an evaluation. A
-    second call goes on where the first one stopped.
+    second call resumes where the first one stopped.
 
     Args:
         config: `AblationConfig`.
@@ -171,13 +171,12 @@ def _score(
     name: str, run: Run, config: AblationConfig, dataset: ImageDataset
 ) -> dict[str, Any]:
     """Accuracies of one recipe's student on held-out training images."""
-    cache, images = held_out_logits(
-        {name: run},
+    cache, images = measure_held_out_images(
+        config,
         dataset,
-        Path(config.out) / "held_out",
+        {name: run},
+        folder="held_out",
         max_images=config.validation_images,
-        noise_samples=config.noise_samples,
-        seed=config.seed,
     )
     accuracies = {}
     for cell in images.cells:
@@ -204,27 +203,14 @@ def _measure(
     runs = name_runs([base, *members, *students])
     names = tuple(runs)
     first_student = 1 + len(members)
-    return evaluate(
-        EvaluateConfig(
-            out=f"{config.out}/evaluation",
-            models=tuple(str(run.path) for run in runs.values()),
-            dataset=config.dataset,
-            data_dir=config.data_dir,
-            corrupted=config.corrupted,
-            max_images=config.max_images,
-            noise_samples=config.noise_samples,
-            seed=config.seed,
-        ),
-        runs,
-        dataset,
-        Lineup(
-            names,
-            baseline=names[0],
-            students=names[first_student:],
-            ensembles={ENSEMBLE: names[1:first_student]},
-            variants=run_variants(runs),
-        ),
+    lineup = Lineup(
+        names,
+        baseline=names[0],
+        students=names[first_student:],
+        ensembles={ENSEMBLE: names[1:first_student]},
+        variants=run_variants(runs),
     )
+    return measure_test_images(config, dataset, runs, lineup)
 
 
 def retention(base: float, ensemble: float, student: float) -> float | None:

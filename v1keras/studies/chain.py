@@ -11,18 +11,16 @@ import keras
 
 from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
-from v1keras.evaluation import (
-    EvaluateConfig,
-    Lineup,
-    RobustnessTable,
-    evaluate,
-    read_samples,
-)
+from v1keras.evaluation import Lineup, RobustnessTable, read_samples
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
 from v1keras.studies.config import BASE, StudyConfig
-from v1keras.studies.held_out import analyse_on_held_out
+from v1keras.studies.measure import (
+    EVALUATION_FOLDER,
+    measure_test_images,
+    members_on_held_out_images,
+)
 from v1keras.studies.pictures import filters_section, training_section
 from v1keras.training import Run, distill, open_dataset, train, versions
 
@@ -34,7 +32,7 @@ _TIMES_CHANCE = 2.0
 
 
 def run_study(config: StudyConfig) -> Path:
-    """Trains, distils, evaluates, reports and exports; goes on where it stopped.
+    """Trains, distils, evaluates, reports and exports; resumes where it stopped.
 
     Args:
         config: `StudyConfig`.
@@ -84,22 +82,12 @@ def run_study(config: StudyConfig) -> Path:
     sections = [training_section(runs), filters_section(runs)]
     if config.member_images:
         members = {name: runs[name] for name in config.members()}
-        sections.insert(
-            0,
-            analyse_on_held_out(
-                members,
-                dataset,
-                out / "members_analysis",
-                max_images=config.member_images,
-                noise_samples=config.noise_samples,
-                seed=config.seed,
-            ),
-        )
+        sections.insert(0, members_on_held_out_images(config, dataset, members))
     report = write_report(
         out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
-        samples=read_samples(out / "evaluation", table.cells),
+        samples=read_samples(out / EVALUATION_FOLDER, table.cells),
         sections=sections,
         settings={
             **{k: v for k, v in settings.items() if v not in (None, [])},
@@ -152,31 +140,18 @@ def _evaluate(
     runs: dict[str, Run],
     controls: dict[str, dict[str, Run]],
 ) -> RobustnessTable:
-    print("\nEvaluation under corruptions", flush=True)
-    members = {ENSEMBLE: config.members()} | {n: tuple(c) for n, c in controls.items()}
-    every = {
-        name: run for group in (runs, *controls.values()) for name, run in group.items()
-    }
-    return evaluate(
-        EvaluateConfig(
-            out=f"{config.out}/evaluation",
-            models=tuple(str(run.path) for run in every.values()),
-            dataset=config.dataset,
-            data_dir=config.data_dir,
-            corrupted=config.corrupted,
-            max_images=config.max_images,
-            noise_samples=config.noise_samples,
-            seed=config.seed,
-        ),
-        every,
-        dataset,
-        Lineup(
-            tuple(runs),
-            baseline=BASE if BASE in runs else None,
-            students=(_STUDENT,),
-            ensembles=members,
-        ),
+    every = dict(runs)
+    ensembles = {ENSEMBLE: config.members()}
+    for name, members in controls.items():
+        every |= members
+        ensembles[name] = tuple(members)
+    lineup = Lineup(
+        tuple(runs),
+        baseline=BASE if BASE in runs else None,
+        students=(_STUDENT,),
+        ensembles=ensembles,
     )
+    return measure_test_images(config, dataset, every, lineup)
 
 
 def _export(config: StudyConfig, student: Run) -> None:
@@ -194,7 +169,7 @@ def _export(config: StudyConfig, student: Run) -> None:
         f"--run={student.path}",
         f"--out={target}",
         f"--min_accuracy={min(least, 1.0)}",
-        f"--evaluation={Path(config.out) / 'evaluation'}",
+        f"--evaluation={Path(config.out) / EVALUATION_FOLDER}",
     ]
     if config.data_dir is not None:
         flags.append(f"--data_dir={config.data_dir}")

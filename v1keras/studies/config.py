@@ -177,7 +177,7 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
 
     def member_config(self, name: str) -> TrainConfig:
         """The training of one variant."""
-        settings = self._settings_of(TrainingSettings)
+        settings = settings_of(self, TrainingSettings)
         if name == BASE:
             # The plain CNN has no V1 to change.
             settings |= dict.fromkeys(self.variant_overrides())
@@ -190,16 +190,25 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
         """The training of the student."""
         return DistillConfig(
             **{
-                **self._settings_of(TrainingSettings),
+                **settings_of(self, TrainingSettings),
                 "variant": self.student_variant,
                 "members": tuple(f"{self.out}/members/{n}" for n in self.members()),
                 "epochs": self.student_epochs or self.epochs,
                 "batch_size": self.student_batch_size or self.batch_size,
-                **self._settings_of(TeachingSettings),
+                **settings_of(self, TeachingSettings),
                 "out": f"{self.out}/student",
             }
         )
 
-    def _settings_of(self, part: type) -> dict[str, Any]:
-        """The settings that are those of a smaller configuration too."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(part)}
+
+def settings_of(config: Any, part: type) -> dict[str, Any]:
+    """The settings of a configuration that are those of a smaller one too.
+
+    Args:
+        config: dataclass.
+        part: class of another dataclass, whose fields `config` has.
+
+    Returns:
+        dict from field to value.
+    """
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(part)}

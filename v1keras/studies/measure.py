@@ -1,0 +1,120 @@
+"""What a study measures: test images, and held-out training images for choices."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from v1keras.corruptions import BENCHMARK
+from v1keras.data import ImageDataset
+from v1keras.evaluation import (
+    CellImages,
+    CleanImages,
+    EvaluateConfig,
+    Lineup,
+    LogitCache,
+    OnlineImages,
+    RobustnessTable,
+    corrupted_cells,
+    evaluate,
+    open_cache,
+    predict_cells,
+)
+from v1keras.evaluation.config import EvaluationSettings
+from v1keras.evaluation.members import analyse_members
+from v1keras.evaluation.report import Section, members_section
+from v1keras.evaluation.runs import RunModels, run_fingerprints
+from v1keras.studies.config import StudyConfig, settings_of
+from v1keras.training import Run
+from v1keras.training.config import TrainingSettings
+
+EVALUATION_FOLDER = "evaluation"
+
+
+def measure_test_images(
+    config: TrainingSettings,
+    dataset: ImageDataset,
+    runs: Mapping[str, Run],
+    lineup: Lineup,
+) -> RobustnessTable:
+    """Evaluates runs on the test images of a study.
+
+    Args:
+        config: `StudyConfig` or `AblationConfig`.
+        dataset: `ImageDataset`.
+        runs: mapping from name to `Run`.
+        lineup: `Lineup` of all of them.
+
+    Returns:
+        A `RobustnessTable`.
+    """
+    print("\nEvaluation under corruptions", flush=True)
+    settings = EvaluateConfig(
+        **settings_of(config, EvaluationSettings),
+        out=f"{config.out}/{EVALUATION_FOLDER}",
+        models=tuple(str(run.path) for run in runs.values()),
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        strategy=config.strategy,
+    )
+    return evaluate(settings, runs, dataset, lineup)
+
+
+def measure_held_out_images(
+    config: TrainingSettings,
+    dataset: ImageDataset,
+    runs: Mapping[str, Run],
+    *,
+    folder: str,
+    max_images: int,
+) -> tuple[LogitCache, CellImages]:
+    """Shows the validation images, corrupted here, to some models.
+
+    They were held out from training. They are corrupted for a choice among models
+    only: nothing is trained on them.
+
+    Args:
+        config: `StudyConfig` or `AblationConfig`.
+        dataset: `ImageDataset`.
+        runs: mapping from name to `Run`.
+        folder: str. The folder of the logits in that of the study; a second call
+            resumes it.
+        max_images: int. How many images, drawn at random.
+
+    Returns:
+        A tuple of the `LogitCache` and the images.
+    """
+    held_out = dataset.split("validation")
+    clean = CleanImages(
+        held_out.images,
+        held_out.labels,
+        ids=held_out.ids,
+        max_images=max_images,
+        seed=config.seed,
+    )
+    images = OnlineImages(clean, corrupted_cells(BENCHMARK), seed=config.seed)
+    cache = open_cache(
+        Path(config.out) / folder,
+        run_fingerprints(runs),
+        images,
+        noise_samples=config.noise_samples,
+        seed=config.seed,
+    )
+    print(f"\n{', '.join(runs)}: on held-out training images", flush=True)
+    predict_cells(cache, RunModels(runs), images, images.cells)
+    return cache, images
+
+
+def members_on_held_out_images(
+    config: StudyConfig, dataset: ImageDataset, members: Mapping[str, Run]
+) -> Section:
+    """What each member adds to the ensemble of all, as a part of a report."""
+    cache, images = measure_held_out_images(
+        config,
+        dataset,
+        members,
+        folder="members_analysis",
+        max_images=config.member_images,
+    )
+    analysis = analyse_members(cache, list(members), images.cells)
+    what = f"{analysis.images} held-out training images per cell, corrupted for it"
+    return members_section(analysis, what)
