@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -8,7 +9,7 @@ from v1keras import command_line
 from v1keras.data import load_dataset
 from v1keras.evaluation import EvaluateConfig, evaluate
 from v1keras.evaluation.runs import open_runs
-from v1keras.training import TrainConfig
+from v1keras.training import Run, TrainConfig
 from v1keras.v1 import get_variant
 
 DATASET = "shapes:24:24"
@@ -51,7 +52,7 @@ def run(*arguments):
     )
 
 
-def test_from_runs_to_report(tmp_path, make_run, capsys):
+def test_from_runs_to_report(tmp_path, make_run, capsys, monkeypatch):
     runs = [make_run("base", "base"), make_run("v1"), make_run("s1/v1", seed=1)]
     arguments = (
         f"--models={','.join(runs)}",
@@ -77,6 +78,8 @@ def test_from_runs_to_report(tmp_path, make_run, capsys):
     first = (out / "report.html").read_text()
     assert "<dt>seed</dt><dd>0</dd>" in first
     assert "<dt>jpeg</dt>" not in first and "<dt>baseline</dt>" not in first
+    # All cells are cached: no model is loaded.
+    monkeypatch.setattr(Run, "load_model", None)
     assert run(*arguments) == 0
     assert (out / "report.html").read_text() == first
     assert run(*arguments, "--seed=1") == 2
@@ -233,3 +236,30 @@ def test_runs_of_one_name_are_told_apart(tmp_path, make_run):
     assert list(runs) == ["s0/v1", "s1/v1", "base"]
     with pytest.raises(ValueError, match="run twice"):
         open_runs([tmp_path / "base", tmp_path / "s0" / ".." / "base"])
+
+
+def test_runs_of_version_0_1_0(tmp_path, golden_dir, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(golden_dir / "saved_by_0.1.0" / "runs", runs)
+    names = ("base", "member", "interrupted", "student")
+    config = EvaluateConfig(
+        out=str(tmp_path / "out"),
+        models=tuple(str(runs / name) for name in names),
+        ensemble=True,
+        dataset=DATASET,
+        corruptions=("contrast",),
+        severities=(1,),
+        max_images=8,
+        bootstrap=10,
+    )
+    table = evaluate(config)
+    assert table.roles == {
+        "base": "baseline",
+        "member": "member",
+        "interrupted": "member",
+        "student": "student",
+        "ensemble": "ensemble",
+    }
+    assert table.lineup.ensembles == {"ensemble": ("member", "interrupted")}
+    assert "interrupted: training has not finished" in capsys.readouterr().out
+    assert (runs / "student" / "robustness.csv").is_file()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from v1keras.evaluation.cells import category
-from v1keras.evaluation.robustness import MEAN, Estimate, RobustnessTable
+from v1keras.evaluation.robustness import MEAN, Estimate, GroupResult, RobustnessTable
 from v1keras.files import atomic_write
 
 
@@ -26,30 +26,24 @@ def cell_rows(
         List of dicts with equal keys. Accuracies are fractions, `low` and `high` the
         ends of their 95 % interval, `gain` relative to the baseline (0.38 is 38 %).
     """
-    rows = []
-    for model in models or table.models:
-        for cell in table.cells:
-            result = table.results[model, cell]
-            rows.append(
-                {
-                    "model": model,
-                    "role": table.roles[model],
-                    "corruption": cell.corruption,
-                    "severity": cell.severity,
-                    "category": category(cell.corruption),
-                    **_columns("accuracy", result.accuracy),
-                    **_columns("gain", result.gain),
-                    "noise_std": _number(result.noise_std),
-                    "negative_log_likelihood": _number(result.negative_log_likelihood),
-                    "brier_score": _number(result.brier_score),
-                    "expected_calibration_error": _number(
-                        result.expected_calibration_error
-                    ),
-                    "images": result.images,
-                    "noise_samples": result.noise_samples,
-                }
-            )
-    return rows
+    return [
+        {
+            "model": model,
+            "role": table.roles[model],
+            "corruption": cell.corruption,
+            "severity": cell.severity,
+            "category": category(cell.corruption),
+            **_columns("accuracy", result.accuracy),
+            **_columns("gain", result.gain),
+            "noise_std": _number(result.noise_std),
+            **_losses(result),
+            "images": result.images,
+            "noise_samples": result.noise_samples,
+        }
+        for model in models or table.models
+        for cell in table.cells
+        for result in [table.results[model, cell]]
+    ]
 
 
 def corruption_rows(table: RobustnessTable) -> list[dict[str, Any]]:
@@ -100,16 +94,7 @@ def summary_rows(table: RobustnessTable) -> list[dict[str, Any]]:
             row["mean_corruption_error"] = _number(1.0 - mean.accuracy.value)
         for group in ("clean", MEAN):
             if group in table.summary_groups:
-                result = table.groups[model, group]
-                row |= {
-                    f"{group}_negative_log_likelihood": _number(
-                        result.negative_log_likelihood
-                    ),
-                    f"{group}_brier_score": _number(result.brier_score),
-                    f"{group}_expected_calibration_error": _number(
-                        result.expected_calibration_error
-                    ),
-                }
+                row |= _losses(table.groups[model, group], f"{group}_")
         if table.alexnet:
             mce, relative = table.alexnet[model]
             row |= {
@@ -254,6 +239,11 @@ def _align(lines: Iterable[Sequence[str]]) -> list[str]:
         ).rstrip()
         for line in lines
     ]
+
+
+def _losses(result: GroupResult, prefix: str = "") -> dict[str, float | str]:
+    names = ("negative_log_likelihood", "brier_score", "expected_calibration_error")
+    return {prefix + name: _number(getattr(result, name)) for name in names}
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, float | str]:
