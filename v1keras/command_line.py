@@ -126,6 +126,18 @@ def check_choices(config: Any) -> None:
             )
 
 
+def require(config: Any, name: str, holds: bool, what: str) -> None:
+    """Refuses the value of a field for which something does not hold.
+
+    Raises:
+        ValueError: unless `holds`; it says that `name` must be `what`.
+    """
+    if not holds:
+        value = getattr(config, name)
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise ValueError(f"`{name}` must be {what}. Received: {name}={shown}")
+
+
 def run(
     main: Callable[[Any], Any],
     config_class: type,

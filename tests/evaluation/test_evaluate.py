@@ -182,7 +182,7 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
     ("flag", "message"),
     [
         ("--corruptions=fogg", "fogg"),
-        ("--severities=0,1", "severities=(0, 1)"),
+        ("--severities=0,1", "severities=0,1"),
         ("--baseline=nobody", "baseline=nobody"),
         ("--ensemble", "at least two members"),
         ("--ensemble_members=a,nobody", "nobody"),

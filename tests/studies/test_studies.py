@@ -105,8 +105,8 @@ def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
     ("settings", "message"),
     [
         ({"variants": ("base", "v5")}, "variant='v5'"),
-        ({"variants": ("base", "sf_low")}, "at least two V1 variants"),
-        ({"variants": ("sf_low", "sf_low")}, "must differ"),
+        ({"variants": ("base", "sf_low")}, "at least two with a V1"),
+        ({"variants": ("sf_low", "sf_low")}, "different"),
         ({"temperature": 0.0}, "temperature=0"),
         ({"min_accuracy": 60.0}, "min_accuracy=60"),
         ({"student_variant": "v5"}, "variant='v5'"),

@@ -42,7 +42,7 @@ def bootstrap_accuracies(
     """
     if replicates < 1:
         raise ValueError(
-            f"There must be at least one replicate. Received: replicates={replicates}"
+            f"`replicates` must be at least 1. Received: replicates={replicates}"
         )
     universe, inverse = np.unique(
         np.concatenate([np.asarray(cell).astype(str) for cell in ids]),

@@ -182,8 +182,8 @@ class LogitCache:
                 and np.array_equal(stored.labels, labels)
             ):
                 raise ValueError(
-                    f"The images of {cell} in {self.path} are not the same as before; "
-                    f"choose another folder. Received: {len(ids)} images"
+                    f"`ids` and `labels` must be those that {self.path} holds for "
+                    f"{cell}. Received: {len(ids)} other images"
                 )
             arrays = {_PREFIX + k: v for k, v in stored.logits.items()} | arrays
         if sample is not None:

@@ -126,7 +126,7 @@ def mean_over_corruptions(
     weights = cell_weights(cells, corruptions)
     if not weights.any():
         raise ValueError(
-            "The mean over corruptions needs at least one of them among the values. "
+            "`values` must hold one of `corruptions` at least. "
             f"Received: corruptions={sorted(corruptions)}, "
             f"values for {sorted({cell.corruption for cell in cells})}"
         )

@@ -93,7 +93,7 @@ def compare_evaluations(
     ]
     if not models or not cells:
         raise ValueError(
-            "The evaluations must have a model (of equal name and weights) and a cell "
+            "Both evaluations must have a model (of equal name and weights) and a cell "
             "in common. Received: "
             f"{first.path} and {second.path}"
         )

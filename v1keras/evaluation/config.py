@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 
-from v1keras.command_line import option
+from v1keras.command_line import check_choices, option, require
 from v1keras.corruptions import SEVERITIES, canonical_name
+from v1keras.corruptions.severities import check_severities
 from v1keras.evaluation.lineup import AVERAGES
 from v1keras.training.config import STRATEGIES
 
@@ -34,7 +35,10 @@ class EvaluationSettings:
     noise_samples: int = _measurement(1, "Noise draws of stochastic models.")
 
     def __post_init__(self):
-        _check_positive(self, "max_images", "noise_samples")
+        check_choices(self)
+        for name in ("max_images", "noise_samples"):
+            value = getattr(self, name)
+            require(self, name, value is None or value >= 1, "at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,25 +102,17 @@ class EvaluateConfig(EvaluationSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_positive(self, "batch_size", "bootstrap")
-        if self.seed < 0:
-            raise ValueError(f"`seed` must be at least 0. Received: seed={self.seed}")
-        if not self.severities or not {*self.severities} <= {*SEVERITIES}:
-            raise ValueError(
-                f"`severities` must be some of {', '.join(map(str, SEVERITIES))}. "
-                f"Received: severities={self.severities}"
-            )
+        for name in ("batch_size", "bootstrap"):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        require(self, "seed", self.seed >= 0, "at least 0")
+        require(self, "seeds", all(seed >= 0 for seed in self.seeds), "at least 0")
+        check_severities(self.severities)
         for name in self.corruptions:
             canonical_name(name)
-        if any(seed < 0 for seed in self.seeds):
-            raise ValueError(
-                f"`seeds` must be at least 0. Received: seeds={self.seeds}"
-            )
-        if self.jpeg and self.corrupted != "online":
-            raise ValueError(
-                "`jpeg` must be False unless images are corrupted online. "
-                f"Received: jpeg=True, corrupted={self.corrupted}"
-            )
+        online = self.corrupted == "online"
+        require(
+            self, "jpeg", online or not self.jpeg, "False unless --corrupted=online"
+        )
         if bool(self.seeds) != any(SEED in path for path in self.models):
             raise ValueError(
                 f"`seeds` and a {SEED} in `models` need each other. Received: "
@@ -130,10 +126,3 @@ class EvaluateConfig(EvaluationSettings):
             for path in self.models
             for seed in (self.seeds if SEED in path else ("",))
         )
-
-
-def _check_positive(config: EvaluationSettings, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")

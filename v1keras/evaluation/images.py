@@ -77,12 +77,12 @@ class CleanImages:
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(
-                "Images must be uint8 RGB of shape (images, height, width, 3). "
+                "`images` must be uint8 RGB of shape (images, height, width, 3). "
                 f"Received: dtype={images.dtype}, shape={images.shape}"
             )
         if len(labels) != len(images) or not len(images):
             raise ValueError(
-                "There must be as many labels as images, and at least one. "
+                "`labels` must be as many as `images`, and at least one. "
                 f"Received: {len(images)} images, {len(labels)} labels"
             )
         fingerprint = fingerprint or _hash(np.asarray(images), np.asarray(labels))
@@ -317,7 +317,7 @@ def _check_counts(corrupted: np.ndarray, clean: np.ndarray) -> None:
     if np.any(there > here):
         worst = int(np.argmax(there - here))
         raise ValueError(
-            "A corrupted set must show the clean test images or some of them. Received: "
+            "`corrupted` must show the clean test images or some of them. Received: "
             f"{there[worst]} corrupted images of class {worst} in a cell, "
             f"{here[worst]} clean ones"
         )
@@ -327,7 +327,7 @@ def _subset(count: int, max_images: int | None, seed: int) -> np.ndarray:
     """Sorted positions of at most `max_images` of `count` images."""
     if max_images is not None and max_images < 1:
         raise ValueError(
-            f"max_images must be at least 1. Received: max_images={max_images}"
+            f"`max_images` must be at least 1. Received: max_images={max_images}"
         )
     if max_images is None or max_images >= count:
         return np.arange(count)

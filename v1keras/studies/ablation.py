@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from v1keras.command_line import option
+from v1keras.command_line import option, require
 from v1keras.data import ImageDataset
 from v1keras.evaluation import CLEAN, Lineup, RobustnessTable
 from v1keras.evaluation.cells import MEAN, mean_over_corruptions
@@ -50,15 +50,9 @@ class AblationConfig(EvaluationSettings, DistillConfig):
         DistillConfig.__post_init__(self)
         EvaluationSettings.__post_init__(self)
         for name in ("seeds", "validation_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {name}={getattr(self, name)}"
-                )
-        if self.validation_source != "fold":
-            raise ValueError(
-                "`validation_source` must be fold: recipes are chosen on training "
-                f"images. Received: validation_source={self.validation_source}"
-            )
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        # Recipes are chosen on training images.
+        require(self, "validation_source", self.validation_source == "fold", "fold")
 
     def read_recipes(self) -> dict[str, DistillConfig]:
         """The student of each recipe.
@@ -88,7 +82,7 @@ class AblationConfig(EvaluationSettings, DistillConfig):
         wrong = [flag for flag in flags if flag not in fields or flag in _SHARED]
         if wrong:
             raise ValueError(
-                "A recipe changes flags of v1keras.distill but for "
+                "`recipes` must change flags of v1keras.distill other than "
                 f"{', '.join(_SHARED)}. Received: {name} with {', '.join(wrong)}"
             )
         flags = {k: tuple(v) if isinstance(v, list) else v for k, v in flags.items()}

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from v1keras.command_line import option, with_presets
+from v1keras.command_line import option, require, with_presets
 from v1keras.evaluation.config import EvaluationSettings
 from v1keras.training import DistillConfig, TrainConfig
 from v1keras.training.config import TeachingSettings, TrainingSettings
@@ -113,37 +113,20 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
     def __post_init__(self):
         TrainingSettings.__post_init__(self)
         EvaluationSettings.__post_init__(self)
-        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
-            raise ValueError(
-                "`min_accuracy` must be above 0 and at most 1. "
-                f"Received: min_accuracy={self.min_accuracy}"
-            )
-        for name in self.names():
+        for name in (*self.names(), self.control_variant):
             get_variant(name)
-        if len(set(self.names())) < len(self.names()):
-            raise ValueError(
-                f"`variants` must differ. Received: variants={','.join(self.variants)}"
-            )
-        if len(self.members()) < 2:
-            raise ValueError(
-                "A study needs at least two V1 variants to make an ensemble of. "
-                f"Received: variants={','.join(self.variants)}"
-            )
-        if not get_variant(self.control_variant).v1:
-            raise ValueError(
-                "`control_variant` must have a V1 front-end; plain CNNs are the other "
-                f"control. Received: control_variant={self.control_variant}"
-            )
-        if self.control_members is not None and self.control_members < 2:
-            raise ValueError(
-                "`control_members` must be at least 2. "
-                f"Received: control_members={self.control_members}"
-            )
-        if self.member_images and self.validation_source == "test":
-            raise ValueError(
-                "`member_images` come from the training images: it needs "
-                "`validation_source` fold. Received: validation_source=test"
-            )
+        different = len(set(self.names())) == len(self.names())
+        require(self, "variants", different, "different from each other")
+        ensemble = len(self.members()) >= 2
+        require(self, "variants", ensemble, "at least two with a V1 front-end")
+        front_end = get_variant(self.control_variant).v1
+        require(self, "control_variant", front_end, "one with a V1 front-end")
+        enough = self.control_members is None or self.control_members >= 2
+        require(self, "control_members", enough, "at least 2")
+        share = self.min_accuracy is None or 0 < self.min_accuracy <= 1
+        require(self, "min_accuracy", share, "above 0 and at most 1")
+        held_out = self.validation_source == "fold" or not self.member_images
+        require(self, "validation_source", held_out, "fold with --member_images")
         # Refuse now what would be refused after hours of training.
         self.student_config()
         for name in self.names():

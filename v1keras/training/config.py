@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from v1keras.command_line import check_choices, option
+from v1keras.command_line import check_choices, option, require
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import VARIANTS, Variant, get_variant
 
@@ -141,18 +141,18 @@ class TrainingSettings:
     def __post_init__(self):
         check_choices(self)
         for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
+            require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
             value = getattr(self, name)
-            _require(self, name, value is None or value > 0, "positive")
+            require(self, name, value is None or value > 0, "positive")
         for name in (
             "seed", "split_seed", "weight_decay", "warmup_epochs", "mixup", "cutmix",
         ):  # fmt: skip
-            _require(self, name, getattr(self, name) >= 0, "at least 0")
-        _require(self, "learning_rate", self.learning_rate > 0, "positive")
-        _require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+            require(self, name, getattr(self, name) >= 0, "at least 0")
+        require(self, "learning_rate", self.learning_rate > 0, "positive")
+        require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         inside = 0 < self.validation_fraction < 1
-        _require(self, "validation_fraction", inside, "between 0 and 1")
+        require(self, "validation_fraction", inside, "between 0 and 1")
 
     def variant_overrides(self) -> dict[str, Any]:
         """What was given instead of the variant's own."""
@@ -226,16 +226,16 @@ class TeachingSettings:
 
     def check_teaching(self) -> None:
         """Refuses values that make no distillation."""
-        _require(self, "temperature", self.temperature > 0, "positive")
-        _require(self, "alpha", 0 <= self.alpha <= 1, "in [0, 1]")
-        _require(self, "teacher_draws", self.teacher_draws >= 1, "at least 1")
-        _require(self, "teacher_views", self.teacher_views >= 0, "at least 0")
+        require(self, "temperature", self.temperature > 0, "positive")
+        require(self, "alpha", 0 <= self.alpha <= 1, "in [0, 1]")
+        require(self, "teacher_draws", self.teacher_draws >= 1, "at least 1")
+        require(self, "teacher_views", self.teacher_views >= 0, "at least 0")
         matches = self.feature_layer is not None
         sense = self.feature_weight > 0 if matches else self.feature_weight == 0
         what = "positive with --feature_layer, 0 without it"
-        _require(self, "feature_weight", sense, what)
+        require(self, "feature_weight", sense, what)
         online = not (matches and self.teacher_views)
-        _require(self, "teacher_views", online, "0 with --feature_layer")
+        require(self, "teacher_views", online, "0 with --feature_layer")
 
     @property
     def asks_teacher(self) -> bool:
@@ -260,10 +260,3 @@ class DistillConfig(TeachingSettings, TrainConfig):
     def __post_init__(self):
         super().__post_init__()
         self.check_teaching()
-
-
-def _require(config, name: str, holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(
-            f"`{name}` must be {what}. Received: {name}={getattr(config, name)}"
-        )
