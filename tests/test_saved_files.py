@@ -1,11 +1,14 @@
 """Files that version 0.1.0 saved still load and answer the same."""
 
+import csv
+import shutil
+
 import keras
 import numpy as np
 import pytest
 
 import v1keras
-from v1keras.training import Run
+from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 
 MODELS = ("base", "member", "interrupted", "student", "ensemble")
 
@@ -25,3 +28,54 @@ def test_a_saved_model_answers_the_same(saved, name):
     with np.load(saved / "logits.npz") as expected:
         logits = model(expected["images"].astype("float32"), training=False)
         np.testing.assert_allclose(logits, expected[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["base", "member", "interrupted", "student"])
+def test_a_saved_run_tells_what_its_front_end_was_built_with(saved, name):
+    run = Run.open(saved / "runs" / name)
+    assert "v1" not in run.config
+    if name == "base":
+        assert run.v1 is None
+    else:
+        block = run.load_model().get_layer("vone_block")
+        built = {**block.get_config(), "variant": block.variant}
+        assert run.v1 == {part: built[part] for part in run.v1}
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes(saved, tmp_path):
+    out = tmp_path / "interrupted"
+    shutil.copytree(saved / "runs" / "interrupted", out)
+    before = (out / "history.csv").read_text().splitlines()
+    run = train(
+        TrainConfig(
+            out=str(out), dataset="shapes", arch="resnet18", width=4, stride=4, epochs=3,
+            variant="low_noise", simple_channels=8, complex_channels=8, seed=1,
+        )
+    )  # fmt: skip
+    assert run.is_finished
+    after = (out / "history.csv").read_text().splitlines()
+    assert after[: len(before)] == before and len(after) == 4
+    losses = [float(row["loss"]) for row in csv.DictReader(after)]
+    # It learns on from where it was, not from the start.
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["member", "student"])
+def test_a_finished_run_is_kept(saved, tmp_path, name):
+    out = tmp_path / name
+    shutil.copytree(saved / "runs" / name, out)
+    stored = Run.open(out)
+    config_class = DistillConfig if name == "student" else TrainConfig
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in stored.config["settings"].items()
+    }
+    before = (out / "model.keras").stat().st_mtime_ns
+    config = config_class(**{**settings, "out": str(out)})
+    if name == "student":
+        members = [Run.open(saved / "runs" / "member")]
+        assert distill(config, members=members).config == stored.config
+    else:
+        assert train(config).config == stored.config
+    assert (out / "model.keras").stat().st_mtime_ns == before

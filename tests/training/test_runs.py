@@ -41,7 +41,14 @@ def test_a_run_directory(tiny):
     best = max(float(row["val_accuracy"]) for row in rows)
     assert config["result"]["validation_accuracy"] == best
     assert list((run.path / "logs").rglob("events.out.tfevents.*"))
-    assert run.load_model().get_layer("vone_block").variant == run.variant
+    block = run.load_model().get_layer("vone_block")
+    assert block.variant == run.variant
+    assert set(config["v1"]) == set(run.v1) == {
+        "variant", "image_size", "visual_degrees", "stride", "kernel_size", "k_exc",
+        "noise_scale", "noise_level", "rectify_noise",
+    }  # fmt: skip
+    built = {**block.get_config(), "variant": block.variant}
+    assert run.v1 == {name: built[name] for name in run.v1}
     # Without an optimizer, which `import v1keras` alone does not know.
     assert not keras.saving.load_model(run.path / "model.keras").compiled
 

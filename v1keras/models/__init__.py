@@ -6,16 +6,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "architectures": ["ARCHITECTURES"],
-        "classifier": [
-            "IMAGENET",
-            "TINY_IMAGENET",
-            "V1Setting",
-            "build_classifier",
-            "setting_for",
-        ],
+        "classifier": ["build_classifier"],
         "distiller": ["Distiller"],
         "ensemble": ["build_ensemble"],
         "features": ["with_features"],
         "losses": ["FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"],
+        "settings": [
+            "IMAGENET",
+            "TINY_IMAGENET",
+            "V1Setting",
+            "resolve_setting",
+            "setting_for",
+        ],
     },
 )

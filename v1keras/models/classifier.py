@@ -1,7 +1,5 @@
 """Classifiers with a V1 front-end, and the plain CNN that they are compared with."""
 
-import dataclasses
-
 import keras
 from keras import layers
 
@@ -13,55 +11,8 @@ from v1keras.models.backbone import (
     convolution,
     normalization,
 )
-from v1keras.v1 import VARIANTS, Variant, get_variant
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class V1Setting:
-    """Geometry and response constants of the V1 front-end for one image size.
-
-    Args:
-        visual_degrees: float. Visual angle of the image, in degrees.
-        stride: int. Stride of the front-end, in pixels.
-        sf_max: float. Highest spatial frequency of the named variants, in cycles
-            per degree.
-        k_exc: float. Gain of all cells.
-        noise_scale: float. From responses to spikes.
-        noise_level: float. Spontaneous activity, in spikes.
-    """
-
-    visual_degrees: float
-    stride: int
-    sf_max: float
-    k_exc: float
-    noise_scale: float
-    noise_level: float
-
-
-# Baidya et al. 2021: 64 pixels are 2 degrees.
-TINY_IMAGENET = V1Setting(
-    visual_degrees=2.0,
-    stride=2,
-    sf_max=11.3,
-    k_exc=23.5,
-    noise_scale=0.286,
-    noise_level=0.071,
-)
-# Dapello, Marques et al. 2020: 224 pixels are 8 degrees.
-IMAGENET = V1Setting(
-    visual_degrees=8.0,
-    stride=4,
-    sf_max=9.0,
-    k_exc=25.0,
-    noise_scale=0.35,
-    noise_level=0.07,
-)
-_IMAGENET_FROM_PIXELS = 128
-
-
-def setting_for(image_size: int) -> V1Setting:
-    """The published setting for images of this height in pixels."""
-    return IMAGENET if image_size >= _IMAGENET_FROM_PIXELS else TINY_IMAGENET
+from v1keras.models.settings import resolve_setting
+from v1keras.v1 import Variant
 
 
 def build_classifier(
@@ -133,7 +84,6 @@ def build_classifier(
         raise ValueError(
             f"`arch` must be one of {', '.join(ARCHITECTURES)}. Received: arch={arch!r}"
         )
-    variant = get_variant(variant)
     if len(input_shape) != 3 or input_shape[-1] != 3 or min(input_shape) < 1:
         raise ValueError(
             "`input_shape` must be (height, width, 3) with positive sizes. "
@@ -144,8 +94,9 @@ def build_classifier(
             raise ValueError(
                 f"`{argument}` must be at least 1. Received: {argument}={value}"
             )
-    setting = _override(
-        setting_for(input_shape[0]),
+    variant, setting = resolve_setting(
+        variant,
+        input_shape[0],
         stride=stride,
         visual_degrees=visual_degrees,
         k_exc=k_exc,
@@ -160,7 +111,7 @@ def build_classifier(
     x = layers.Rescaling(1.0 / 127.5, offset=-1.0, name="preprocessing")(inputs)
     if variant.v1:
         x = VOneBlock(
-            _within(variant, setting),
+            variant,
             image_size=input_shape[0],
             visual_degrees=setting.visual_degrees,
             kernel_size=kernel_size,
@@ -196,15 +147,3 @@ def _stem(x, width: int, *, stride: int, seeds: Seeds):
     return layers.MaxPooling2D(
         3, strides=2, data_format="channels_last", name="stem_pool"
     )(x)
-
-
-def _override(setting: V1Setting, **given) -> V1Setting:
-    given = {key: value for key, value in given.items() if value is not None}
-    return dataclasses.replace(setting, **given)
-
-
-def _within(variant: Variant, setting: V1Setting) -> Variant:
-    """A named variant cut to the setting's range; a user's own as it is."""
-    if VARIANTS.get(variant.name) != variant:
-        return variant
-    return dataclasses.replace(variant, sf_max=min(variant.sf_max, setting.sf_max))

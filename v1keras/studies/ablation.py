@@ -124,7 +124,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     out = Path(config.out)
     rows = []
     for name, student in students.items():
-        run = _train(student, dataset)
+        run = _train(student, dataset, members)
         rows.append(_score(name, run, config, dataset))
         write_csv(out / "recipes.csv", rows)
     chosen = max(rows, key=lambda row: row["corrupted"])["recipe"]
@@ -140,7 +140,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     untaught = [
         config.seeded(alone, f"{_WITHOUT}_{chosen}_seed{seed}", seed) for seed in seeds
     ]
-    students = [_train(student, dataset) for student in (*taught, *untaught)]
+    students = [_train(student, dataset, members) for student in (*taught, *untaught)]
     table = _measure(config, dataset, base, members, students)
     kept, kept_alone = np.split(np.array(table.lineup.students), 2)
     result = {
@@ -154,9 +154,9 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     return result
 
 
-def _train(student: DistillConfig, dataset: ImageDataset) -> Run:
+def _train(student: DistillConfig, dataset: ImageDataset, members: list[Run]) -> Run:
     print(f"\n{Path(student.out).name}", flush=True)
-    run = distill(student, dataset)
+    run = distill(student, dataset, members)
     keras.backend.clear_session()
     return run
 

@@ -114,7 +114,8 @@ def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
         f"{len(config.members())}",
         flush=True,
     )
-    runs[_STUDENT] = distill(config.student_config(), dataset)
+    members = [runs[name] for name in config.members()]
+    runs[_STUDENT] = distill(config.student_config(), dataset, members)
     keras.backend.clear_session()
     return runs
 

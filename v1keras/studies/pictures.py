@@ -69,11 +69,12 @@ def filters_section(runs: dict[str, Run]) -> Section:
     """The receptive fields of each variant, side by side."""
     figures = []
     for name, run in runs.items():
-        variant = run.variant
-        if not variant.v1:
+        if run.v1 is None:
             continue
+        variant = run.v1["variant"]
+        names = ("variant", "image_size", "visual_degrees", "kernel_size")
         sheet = picture(
-            filter_sheet(variant, **_geometry(run)),
+            filter_sheet(**{part: run.v1[part] for part in names}),
             f"Gabor filters of {name}",
             pixelated=True,
         )
@@ -91,16 +92,6 @@ def filters_section(runs: dict[str, Run]) -> Section:
             Figures(tuple(figures), "tiles"),
         ),
     )
-
-
-def _geometry(run: Run) -> dict:
-    """What the front-end was built with."""
-    block = run.load_model().get_layer("vone_block")
-    return {
-        "image_size": block.image_size,
-        "visual_degrees": block.visual_degrees,
-        "kernel_size": block.kernel_size,
-    }
 
 
 def training_section(runs: dict[str, Run]) -> Section:

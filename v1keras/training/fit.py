@@ -1,9 +1,9 @@
 """Training of members and distillation of students: what they share."""
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 
@@ -34,31 +34,17 @@ from v1keras.training.run import (
     Run,
     check_classes,
     check_same_classes,
+    resolve_v1,
     versions,
 )
 from v1keras.training.strategy import get_strategy, precision
 from v1keras.training.teacher import TEACHER_FOLDER, TeacherLogits, cached_logits
 
 
-class _Task(NamedTuple):
-    """What is fitted, and what must be computed before.
-
-    Args:
-        model: `keras.Model`, not compiled.
-        views: int. How many augmented views there are of each image; 0 for no limit.
-        prepare: callable. Gives the teacher's cached logits, if any; called once the
-            run's configuration is written.
-    """
-
-    model: keras.Model
-    views: int = 0
-    prepare: Callable[[], TeacherLogits | None] = lambda: None
-
-
 def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     """Trains one classifier and writes its run directory.
 
-    An interrupted run goes on from its last finished epoch; a finished one is
+    An interrupted run resumes from its last finished epoch; a finished one is
     returned as it is.
 
     Args:
@@ -88,19 +74,29 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     >>> run.load_model().output_shape
     (None, 12)
     """
+    finished = _finished_run(config, "member")
+    if finished is not None:
+        return finished
+    if dataset is None:
+        dataset = open_dataset(config)
+    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
+        model = _classifier(config, dataset)
+        checkpoint = _begin(config, "member", dataset, model, LabelLoss())
+    return _fit(config, dataset, model, checkpoint)
 
-    def build(dataset: ImageDataset) -> _Task:
-        return _Task(_classifier(config, dataset))
 
-    return _fit(config, "member", dataset, build)
-
-
-def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
+def distill(
+    config: DistillConfig,
+    dataset: ImageDataset | None = None,
+    members: Sequence[Run] | None = None,
+) -> Run:
     """Teaches a student from an ensemble of runs and writes its run directory.
 
     Args:
         config: `DistillConfig`.
         dataset: `ImageDataset` or None; see `train`.
+        members: sequence of `Run` or None. The opened members, for callers that have
+            them; by default those that `config` names are opened.
 
     Returns:
         `Run`.
@@ -125,38 +121,43 @@ def distill(config: DistillConfig, dataset: ImageDataset | None = None) -> Run:
     >>> run.load_model().output_shape
     (None, 12)
     """
-    members = [Run.open(path) for path in config.members]
+    if members is None:
+        members = [Run.open(path) for path in config.members]
     check_same_classes(members)
     # A member that was interrupted would teach all the same, only badly.
     unfinished = [str(run.path) for run in members if not run.is_finished]
     if unfinished:
         raise ValueError(
-            "The members of a teacher must be trained to their end; start their "
-            f"training again to go on with it. Received: {', '.join(unfinished)}, "
-            "not finished"
+            "`members` must be trained to their end; the command that trained them "
+            f"resumes it. Received: members={','.join(unfinished)}, not finished"
         )
 
-    def build(dataset: ImageDataset) -> _Task:
-        check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
+    finished = _finished_run(config, "student")
+    if finished is not None:
+        return finished
+    if dataset is None:
+        dataset = open_dataset(config)
+    check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
+    teacher = logits = None
+    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         student = _classifier(config, dataset)
-        if not config.asks_teacher:
-            return _Task(Distiller(None, student, alpha=0.0), config.teacher_views)
-        teacher = build_ensemble([run.load_model() for run in members], name="teacher")
-        if not config.teacher_views:
-            return _Task(_distiller(config, teacher, student))
-        cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
-        return _Task(
-            _distiller(config, None, student),
-            config.teacher_views,
-            lambda: cached_logits(cache, teacher, members, config, dataset),
-        )
-
-    return _fit(config, "student", dataset, build)
+        if config.asks_teacher:
+            models = [run.load_model() for run in members]
+            teacher = build_ensemble(models, name="teacher")
+        model = _distiller(config, None if config.teacher_views else teacher, student)
+        # A distiller has its own losses.
+        checkpoint = _begin(config, "student", dataset, model, None)
+        if teacher is not None and config.teacher_views:
+            cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
+            logits = cached_logits(cache, teacher, members, config, dataset)
+    return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
 
 
 def _distiller(
     config: DistillConfig, teacher: keras.Model | None, student: keras.Model
 ) -> Distiller:
+    if not config.asks_teacher:
+        return Distiller(None, student, alpha=0.0)
     common = {
         "teacher_draws": config.teacher_draws,
         "feature_layer": config.feature_layer,
@@ -193,84 +194,98 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
     )
 
 
-def _fit(
-    config: TrainConfig,
-    kind: str,
-    dataset: ImageDataset | None,
-    build: Callable[[ImageDataset], _Task],
-) -> Run:
-    folder = Path(config.out)
+def _finished_run(config: TrainConfig, kind: str) -> Run | None:
+    """The run if it is finished, `None` if it can be begun or resumed."""
     stored = claim(
-        folder,
+        config.out,
         CONFIG_FILE,
         {"kind": kind, "settings": config.identity()},
         what="run",
         defaults={"settings": defaults_of(type(config))},
     )
-    if stored is not None and Run(folder, stored).is_finished:
-        return Run.open(folder)
-    if dataset is None:
-        dataset = open_dataset(config)
-    train_split, validation = dataset.split("train"), dataset.split("validation")
-    steps = steps_per_epoch(len(train_split), config.batch_size)
+    folder = Path(config.out)
+    if stored is None or not Run(folder, stored).is_finished:
+        return None
+    return Run.open(folder)
 
-    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
-        task = build(dataset)
-        model = task.model
-        plateau = make_plateau(config)
-        model.compile(
-            optimizer=make_optimizer(config, steps),
-            metrics=[LabelAccuracy()],
-            jit_compile=False,
-            # A distiller has its own losses.
-            loss=None if isinstance(model, Distiller) else LabelLoss(),
-        )
-        # Written once all could be built, so that a refused configuration leaves
-        # nothing behind.
-        write_json(folder / CONFIG_FILE, _record(config, kind, dataset))
-        checkpoint = RunCheckpoint(folder, plateau)
-        checkpoint.restore(model)
-        logits = task.prepare()
 
-    epoch = checkpoint.progress.epochs
+def _begin(
+    config: TrainConfig,
+    kind: str,
+    dataset: ImageDataset,
+    model: keras.Model,
+    loss: keras.losses.Loss | None,
+) -> RunCheckpoint:
+    """Compiles the model and brings it to the last finished epoch."""
+    model.compile(
+        optimizer=make_optimizer(config, _steps(config, dataset)),
+        loss=loss,
+        metrics=[LabelAccuracy()],
+        jit_compile=False,
+    )
+    # Written once all could be built, so that a refused configuration leaves nothing
+    # behind.
+    folder = Path(config.out)
+    write_json(folder / CONFIG_FILE, _record(config, kind, dataset))
+    checkpoint = RunCheckpoint(folder, make_plateau(config))
+    checkpoint.restore(model)
+    return checkpoint
+
+
+def _fit(
+    config: TrainConfig,
+    dataset: ImageDataset,
+    model: keras.Model,
+    checkpoint: RunCheckpoint,
+    views: int = 0,
+    logits: TeacherLogits | None = None,
+) -> Run:
+    """Trains the remaining epochs and notes the result."""
+    progress = checkpoint.progress
+    mixes = config.mixup or config.cutmix
     model.fit(
         training_batches(
-            train_split,
+            dataset.split("train"),
             batch_size=config.batch_size,
             augment=config.augmentation,
             seed=config.seed,
-            start_epoch=epoch,
-            views=task.views,
-            mixing=Mixing(config.mixup, config.cutmix)
-            if config.mixup or config.cutmix
-            else None,
+            start_epoch=progress.epochs,
+            views=views,
+            mixing=Mixing(config.mixup, config.cutmix) if mixes else None,
             num_classes=dataset.num_classes,
             teacher_logits=logits and logits.train,
         ),
         validation_data=evaluation_batches(
-            validation,
+            dataset.split("validation"),
             batch_size=config.batch_size,
             teacher_logits=logits and logits.validation,
         ),
-        initial_epoch=epoch,
+        initial_epoch=progress.epochs,
         epochs=config.epochs,
-        steps_per_epoch=steps,
+        steps_per_epoch=_steps(config, dataset),
         callbacks=[
-            *plateau,
-            keras.callbacks.TensorBoard(folder / LOG_FOLDER, write_graph=False),
+            *checkpoint.plateau,
+            keras.callbacks.TensorBoard(
+                checkpoint.folder / LOG_FOLDER, write_graph=False
+            ),
             checkpoint,
         ],
-        shuffle=False,  # the pipeline shuffles
+        shuffle=False,  # the batches are
         verbose=verbosity(),
     )
-    progress = checkpoint.progress
-    result = {
+    file = checkpoint.folder / CONFIG_FILE
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["result"] = {
         "best_epoch": progress.best_epoch,
         "validation_accuracy": progress.best_accuracy,
         "seconds": round(sum(row["seconds"] for row in progress.history), 1),
     }
-    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, result))
-    return Run.open(folder)
+    write_json(file, record)
+    return Run.open(checkpoint.folder)
+
+
+def _steps(config: TrainConfig, dataset: ImageDataset) -> int:
+    return steps_per_epoch(len(dataset.split("train")), config.batch_size)
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:
@@ -285,15 +300,15 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     )
 
 
-def _record(
-    config: TrainConfig, kind: str, dataset: ImageDataset, result: dict | None = None
-) -> dict:
+def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
     """The content of `config.json`."""
+    settings, variant = dataclasses.asdict(config), config.resolve_variant()
     return {
         "kind": kind,
         "name": Path(config.out).resolve().name,
-        "settings": dataclasses.asdict(config),
-        "variant": dataclasses.asdict(config.resolve_variant()),
+        "settings": settings,
+        "variant": dataclasses.asdict(variant),
+        "v1": resolve_v1(settings, variant, dataset.image_size),
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
         "image_size": dataset.image_size,
@@ -303,5 +318,5 @@ def _record(
             "sizes": dataset.sizes,
         },
         "versions": versions(),
-        "result": result,
+        "result": None,
     }

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from v1keras.models import resolve_setting
 from v1keras.v1 import Variant
 
 CONFIG_FILE = "config.json"
@@ -105,6 +106,19 @@ class Run:
         return Variant(**self.config["variant"])
 
     @property
+    def v1(self) -> dict[str, Any] | None:
+        """What the front-end was built with, `None` for the plain CNN.
+
+        `variant` has its range of spatial frequencies in force; the others are
+        `image_size` (pixels), `visual_degrees`, `kernel_size` and `stride` (pixels),
+        `k_exc`, `noise_scale`, `noise_level` (spikes) and `rectify_noise`.
+        """
+        # Version 0.1.0 did not save them.
+        given = self.config["settings"], self.variant, self.image_size
+        stored = self.config["v1"] if "v1" in self.config else resolve_v1(*given)
+        return stored and {**stored, "variant": Variant(**stored["variant"])}
+
+    @property
     def is_finished(self) -> bool:
         """Whether all epochs were trained."""
         return self.config.get("result") is not None
@@ -137,6 +151,30 @@ class Run:
                 f"{file} cannot be read; it may be truncated ({error}). Train the run "
                 "again in a new folder"
             ) from error
+
+
+def resolve_v1(
+    settings: Mapping[str, Any], variant: Variant, image_size: int
+) -> dict[str, Any] | None:
+    """What `Run.v1` is, as it is saved.
+
+    Args:
+        settings: mapping. The fields of the `TrainConfig`.
+        variant: `Variant`.
+        image_size: int. In pixels.
+    """
+    if not variant.v1:
+        return None
+    names = ("stride", "visual_degrees", "k_exc", "noise_scale", "noise_level")
+    given = {name: settings[name] for name in names}
+    variant, setting = resolve_setting(variant, image_size, **given)
+    return {
+        "variant": dataclasses.asdict(variant),
+        "image_size": image_size,
+        **{name: getattr(setting, name) for name in names},
+        "kernel_size": settings["kernel_size"],
+        "rectify_noise": settings["rectify_noise"],
+    }
 
 
 def check_same_classes(runs: list[Run]) -> None:
