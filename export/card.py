@@ -1,70 +1,98 @@
 """The model card: what a version is, what it was made from and how good it is.
 
-One content, written twice: as Markdown for repositories and as one HTML file that opens
-offline.
+Markdown with the front matter that model hubs read, such as Hugging Face's.
 """
 
+import csv
 import dataclasses
-import html
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.robustness import Robustness
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from v1keras.evaluation.report.blocks import printable
 from v1keras.files import write_text
+from v1keras.training import Run
 
-MARKDOWN_FILE = "MODEL_CARD.md"
-HTML_FILE = "model_card.html"
+CARD_FILE = "MODEL_CARD.md"
 
+_CELLS_FILE, _SUMMARY_FILE = "robustness.csv", "summary.csv"
+_GROUPS = ("clean", "noise", "blur", "weather", "digital", "mean")
 # Where things lay on the machine that trained says nothing about the model.
 _LOCAL_SETTINGS = ("out", "data_dir", "strategy", "dataset", "members", "variant")
-_NO_V1 = "This version has no V1 front-end, and so no neuronal noise."
-_NOISE = {
-    "off": "The V1 front-end of this version adds no noise: equal images get equal "
-    "answers.",
-    "fixed": "The V1 front-end of this version adds the same pattern of noise (seed "
-    "{seed}) to every image: equal images get equal answers.",
-    "stochastic": "The V1 front-end of this version draws new noise for every image: "
-    "answers to equal images differ. The draws begin with seed {seed} when a server "
-    "loads it.",
-}
-_GROUPS = ("clean", "noise", "blur", "weather", "digital", "mean")
-_STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #8886; }
-th, td { white-space: nowrap; font-variant-numeric: tabular-nums; }
-"""
+# Those of https://huggingface.co/docs/hub/repositories-licenses that weights often have.
+_HUB_LICENSES = (
+    "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "mit",
+)  # fmt: skip
+# What has a meaning in Markdown; an underscore within a word and a single colon have
+# none. Bare addresses become links on GitHub.
+_MARKDOWN = re.compile(
+    r"[\\`*\[\]<>|~&$#]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?<=www)\.", re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of a card.
+class Robustness:
+    """The rows of one model in the tables of an evaluation.
 
     Args:
-        header: tuple of str.
-        rows: tuple of tuples of str, as long as the header.
+        cells: tuple of dict. Rows of `robustness.csv`: one for each corruption and
+            severity, and one for clean images.
+        summary: dict or None. The row of `summary.csv`, which has the intervals of
+            means, where there is such a file.
     """
 
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    cells: tuple[Mapping[str, str], ...]
+    summary: Mapping[str, str] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A section of a card.
+def read_robustness(
+    runs: Sequence[Run], evaluation: str | None = None
+) -> Robustness | None:
+    """Reads the evaluation of a run, or of an ensemble of runs.
 
     Args:
-        title: str.
-        blocks: tuple of str (paragraphs) and `Table`.
-    """
+        runs: sequence of `Run`. Several are an ensemble.
+        evaluation: str or None. A folder of `v1keras.evaluate`, or its
+            `robustness.csv`. `None` looks for the file in the folder of a single run,
+            where `v1keras.evaluate` leaves it.
 
-    title: str
-    blocks: tuple[str | Table, ...]
+    Returns:
+        `Robustness`, or None where there is none.
+
+    Raises:
+        FileNotFoundError: if `evaluation` is not there.
+        ValueError: if it says nothing about the runs, or is no evaluation.
+    """
+    if evaluation is None:
+        file = runs[0].path / _CELLS_FILE
+        if len(runs) > 1 or not file.is_file():
+            return None
+    else:
+        file = Path(evaluation)
+        file = file / _CELLS_FILE if file.is_dir() else file
+    summary = file.with_name(_SUMMARY_FILE)
+    try:
+        cells = tuple(_rows_about(runs, file))
+        means = list(_rows_about(runs, summary)) if summary.is_file() else []
+        if not any(row["corruption"] == "clean" for row in cells):
+            name = runs[0].name if len(runs) == 1 else "an ensemble"
+            raise ValueError(
+                "`evaluation` must be of the exported model. Received: "
+                f"evaluation={file}, which says nothing about {name}"
+            )
+    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            "`evaluation` must be a table of v1keras.evaluate. "
+            f"Received: evaluation={file}"
+        ) from error
+    return Robustness(cells, means[0] if means else None)
 
 
 def write_card(
@@ -73,7 +101,7 @@ def write_card(
     metadata: Mapping[str, Any],
     robustness: Robustness | None = None,
 ) -> None:
-    """Writes `MODEL_CARD.md` and `model_card.html`.
+    """Writes `MODEL_CARD.md`.
 
     Args:
         folder: str or path. The version's folder.
@@ -82,313 +110,229 @@ def write_card(
         robustness: `Robustness` or None. What an evaluation has measured. Defaults to
             `None`: the card then says that there is none.
     """
-    sections = [
-        _model(metadata),
-        _use(),
-        _data(metadata),
-        _training(metadata),
-        _checks(metadata),
-        _robustness(robustness),
-        _files(metadata),
-        _licence(metadata),
-    ]
-    write_text(Path(folder) / MARKDOWN_FILE, to_markdown(name, sections))
-    write_text(Path(folder) / HTML_FILE, to_html(name, sections))
+    runs, accuracy = metadata["runs"], metadata["accuracy"]
+    slices = list(next(iter(accuracy.values())))
+    formats = {
+        "savedmodel": "SavedModel, float32",
+        "tflite": f"LiteRT, {metadata['quantize']}",
+    }
+    values = {
+        **metadata,
+        "name": name,
+        "front_matter": Markup(_front_matter(name, metadata, robustness)),
+        "robustness": robustness and _robustness(robustness),
+        "has_v1": any(run["variant"]["v1"] for run in runs),
+        "run_rows": [_run_row(run) for run in runs],
+        "run_names": [run["name"] for run in runs],
+        "data_rows": list(dict.fromkeys(_data_row(run["data"]) for run in runs)),
+        "setting_rows": _setting_rows(runs),
+        "taught": [
+            (run["name"], [Path(member).name for member in run["settings"]["members"]])
+            for run in runs
+            if run["settings"].get("members")
+        ],
+        "slices": slices,
+        "check_rows": [
+            (source, *(_percent(values[each]) for each in slices))
+            for source, values in accuracy.items()
+        ],
+        "size_rows": [
+            (formats[each], f"{size / 1e6:.2f} MB")
+            for each, size in metadata["bytes"].items()
+        ],
+        "time_rows": [
+            (each, f"{value:.1f} ms")
+            for each, value in metadata["milliseconds"].items()
+        ],
+        "versions": [f"{each} {v}" for each, v in metadata["versions"].items()],
+    }
+    card = _TEMPLATES.get_template(CARD_FILE).render(values)
+    write_text(Path(folder) / CARD_FILE, re.sub(r"\n{3,}", "\n\n", card))
 
 
-def to_markdown(title: str, sections: Iterable[Section]) -> str:
-    """Sections as Markdown."""
-    lines = [f"# {_markdown(title)}", ""]
-    for section in sections:
-        lines += [f"## {_markdown(section.title)}", ""]
-        for block in section.blocks:
-            if isinstance(block, Table):
-                rows = [block.header, ("---",) * len(block.header), *block.rows]
-                lines += ["| " + " | ".join(map(_markdown, row)) + " |" for row in rows]
-            else:
-                lines.append(_markdown(block))
-            lines.append("")
-    return "\n".join(lines)
+def escape_markdown(value: Any) -> Markup:
+    """Text on one line, in which no character has a meaning of its own.
+
+    Args:
+        value: any. What has been escaped already passes through.
+
+    Returns:
+        Markup.
+    """
+    if isinstance(value, Markup):
+        return value
+    escaped = _MARKDOWN.sub(lambda found: "\\" + "\\".join(found.group()), _line(value))
+    return Markup(escaped)
 
 
-def to_html(title: str, sections: Iterable[Section]) -> str:
-    """Sections as one page that loads nothing."""
-    title = html.escape(title)
-    parts = [
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n<h1>{title}</h1>",
-    ]
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        parts += [
-            _html_table(block)
-            if isinstance(block, Table)
-            else f"<p>{html.escape(block)}</p>"
-            for block in section.blocks
+def _line(value: Any) -> str:
+    """Text that neither Markdown nor front matter take for several lines."""
+    return " ".join(printable(str(value)).split())
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+# Every value of the template is escaped.
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("export"),
+    autoescape=True,
+    finalize=escape_markdown,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals["percent"] = _percent
+
+
+def _front_matter(
+    name: str, metadata: Mapping[str, Any], robustness: Robustness | None
+) -> str:
+    """What model hubs read: licence, tags and results."""
+    licence = metadata["license"] or "unknown"
+    known = licence.lower() in (*_HUB_LICENSES, "unknown")
+    split, results = metadata["checked_on"], []
+    if robustness is None:
+        checked = next(iter(metadata["accuracy"].values()))
+        results = [("Accuracy on clean images", checked["clean"])]
+    else:
+        split = "test"
+        row = robustness.summary or _split(robustness)[0]
+        results = [
+            (title, float(row[key]))
+            for title, key in (
+                ("Accuracy on clean images", "clean"),
+                ("Accuracy on clean images", "accuracy"),
+                ("Mean accuracy under corruption", "mean"),
+            )
+            if row.get(key)
         ]
-    return "\n".join([*parts, "</html>", ""])
-
-
-def _html_table(table: Table) -> str:
-    def row(tag: str, cells: Iterable[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}" for cell in cells)
-
-    rows = "\n".join(row("td", cells) for cells in table.rows)
-    head = row("th", table.header)
-    return f'<div class="table"><table>\n{head}\n{rows}\n</table></div>'
-
-
-def _markdown(text: str) -> str:
-    """Text in which no character has a meaning of its own."""
-    for character in "\\|*_<>`":
-        text = text.replace(character, f"\\{character}")
-    return text
-
-
-def _model(metadata: Mapping[str, Any]) -> Section:
-    runs = metadata["runs"]
-    size, classes = metadata["input"]["shape"][1], len(metadata["class_names"])
-    if len(runs) > 1:
-        what = f"The mean of the logits of {len(runs)} image classifiers"
-    elif runs[0]["kind"] == "student":
-        what = "An image classifier that was taught by an ensemble (a student)"
-    else:
-        what = "An image classifier"
-    noise = metadata["noise"]
-    if any(run["variant"]["v1"] for run in runs):
-        policy = _NOISE[noise["mode"]].format(seed=noise["seed"])
-    else:
-        policy = _NO_V1
-    return Section(
-        "Model",
-        (
-            f"{what}: RGB images of {size} x {size} pixels to {classes} classes. "
-            "Variants other than base see through a fixed model of primary visual "
-            "cortex (V1) with simple and complex cells.",
-            Table(
-                ("run", "variant", "backbone", "spatial frequencies", "cells", "noise"),
-                tuple(_run_row(run) for run in runs),
-            ),
-            policy,
-            f"Input: {metadata['input']['colors']} pixels, 0 to 255, float32. Image files "
-            f"are fitted by the server: {metadata['input']['resize']}.",
-        ),
-    )
+    data = _line(Path(metadata["runs"][0]["data"]["name"]).name)
+    tags = ["image-classification", "robustness"]
+    if any(run["variant"]["v1"] for run in metadata["runs"]):
+        tags.append("primary-visual-cortex")
+    result = {
+        "task": {"type": "image-classification", "name": "Image classification"},
+        "dataset": {"type": data, "name": data, "split": split},
+        "metrics": [
+            {"type": "accuracy", "value": round(value, 6), "name": title}
+            for title, value in results
+        ],
+    }
+    front = {
+        "license": licence.lower() if known else "other",
+        **({} if known else {"license_name": _line(licence)}),
+        "library_name": "keras",
+        "pipeline_tag": "image-classification",
+        "tags": tags,
+        "metrics": ["accuracy"],
+        "model-index": [{"name": _line(name), "results": [result]}],
+    }
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
 
 
 def _run_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     variant, settings = run["variant"], run["settings"]
-    back_end = f"{settings.get('arch', '-')}, width {settings.get('width', '-')}"
+    backbone = f"{settings.get('arch', '-')}, width {settings.get('width', '-')}"
     if not variant["v1"]:
-        return run["name"], variant["name"], back_end, "-", "-", "-"
+        return run["name"], variant["name"], backbone, "-", "-", "-"
     return (
         run["name"],
         variant["name"],
-        back_end,
+        backbone,
         f"{variant['sf_min']:g} to {variant['sf_max']:g} cycles/degree",
         f"{variant['simple_channels']} simple, {variant['complex_channels']} complex",
         f"gain {variant['noise_gain']:g} in training",
     )
 
 
-def _use() -> Section:
-    return Section(
-        "Intended use",
-        (
-            "Research on robustness to image corruptions, and classification of images "
-            "like those of the data below. Every image gets one of the classes, also one "
-            "that shows none of them.",
-            "Not made for decisions about people, for safety, or against images that "
-            "are made to deceive it. The accuracies below hold for images that are "
-            "drawn like the test images.",
-        ),
+def _data_row(data: Mapping[str, Any]) -> tuple[str, ...]:
+    sizes = ", ".join(
+        f"{count} {name}" for name, count in data.get("sizes", {}).items()
     )
+    return Path(data["name"]).name, sizes or "-", data.get("fingerprint") or "-"
 
 
-def _data(metadata: Mapping[str, Any]) -> Section:
-    rows = []
-    for run in metadata["runs"]:
-        data = run["data"]
-        sizes = ", ".join(
-            f"{count} {name}" for name, count in data.get("sizes", {}).items()
-        )
-        row = (Path(data["name"]).name, sizes or "-", data.get("fingerprint") or "-")
-        if row not in rows:
-            rows.append(row)
-    return Section(
-        "Data",
-        (
-            Table(("data set", "images", "fingerprint"), tuple(rows)),
-            # Names themselves may hold commas.
-            f"Classes: {'; '.join(metadata['runs'][0]['display_names'])}.",
-        ),
-    )
-
-
-def _training(metadata: Mapping[str, Any]) -> Section:
-    runs = metadata["runs"]
+def _setting_rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """One row per setting that a run has, one column per run."""
     settings = [
         {
-            name: _text(value)
+            name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             for name, value in run["settings"].items()
             if name not in _LOCAL_SETTINGS and value is not None
         }
         for run in runs
     ]
-    names = list(dict.fromkeys(name for each in settings for name in each))
-    rows = [
-        (name, *(each.get(name, "-") for each in settings)) for name in sorted(names)
-    ]
-    taught = [
-        f"{run['name']} was taught by "
-        f"{', '.join(Path(member).name for member in run['settings']['members'])}."
-        for run in runs
-        if run["settings"].get("members")
-    ]
-    return Section(
-        "Training",
-        (Table(("setting", *(run["name"] for run in runs)), tuple(rows)), *taught),
-    )
+    names = sorted({name for each in settings for name in each})
+    return [(name, *(each.get(name, "-") for each in settings)) for name in names]
 
 
-def _checks(metadata: Mapping[str, Any]) -> Section:
-    accuracy = metadata["accuracy"]
-    slices = tuple(next(iter(accuracy.values())))
-    rows = tuple(
-        (source, *(f"{values[name]:.1%}" for name in slices))
-        for source, values in accuracy.items()
-    )
-    return Section(
-        "Checks of this export",
-        (
-            f"Accuracy on {metadata['images']} {metadata['checked_on']} images: of the "
-            "Keras model, of the exported files, and of the version that was served "
-            "before (baseline), if there was one.",
-            Table(("source", *slices), rows),
-        ),
-    )
-
-
-def _robustness(robustness: Robustness | None) -> Section:
-    title = "Accuracy, robustness and calibration"
-    if robustness is None:
-        return Section(
-            title, ("Not evaluated: v1keras.evaluate measures it on test images.",)
-        )
-    clean, corrupted = _split_cells(robustness)
-    draws = int(clean["noise_samples"])
-    blocks: list[str | Table] = [
-        f"Measured by v1keras.evaluate on {clean['images']} test images per cell, with "
-        "the noise of the Keras model as in training"
-        f" ({draws} draw{'' if draws == 1 else 's'}). Brackets hold 95 % intervals by bootstrap over images."
-    ]
-    if robustness.summary:
-        row = robustness.summary
-        groups = [group for group in _GROUPS if row.get(group)]
-        blocks.append(
-            Table(
-                ("images", "accuracy"),
-                tuple((group, _interval(row, f"{group}_", group)) for group in groups),
+def _robustness(robustness: Robustness) -> dict[str, Any]:
+    """The figures of an evaluation, as rows of text."""
+    clean, corrupted = _split(robustness)
+    summary = robustness.summary
+    severities = sorted({row["severity"] for row in corrupted})
+    cells = {
+        (row["corruption"], row["severity"]): _interval(row, "", "accuracy")
+        for row in corrupted
+    }
+    return {
+        "images": clean["images"],
+        "draws": int(clean["noise_samples"]),
+        "groups": [
+            (group, _interval(summary, f"{group}_", group))
+            for group in _GROUPS
+            if summary.get(group)
+        ]
+        if summary
+        else [("clean", _interval(clean, "", "accuracy"))],
+        "severities": ["corruption", *(f"severity {level}" for level in severities)],
+        "corruptions": [
+            (name, *(cells.get((name, level), "-") for level in severities))
+            for name in dict.fromkeys(row["corruption"] for row in corrupted)
+        ],
+        "calibration": [
+            (label, _mean([clean], key), _mean(corrupted, key))
+            for label, key in (
+                ("expected calibration error", "expected_calibration_error"),
+                ("negative log-likelihood", "negative_log_likelihood"),
+                ("Brier score", "brier_score"),
             )
-        )
-    else:
-        blocks.append(
-            Table(
-                ("images", "accuracy"), (("clean", _interval(clean, "", "accuracy")),)
-            )
-        )
-    if corrupted:
-        severities = sorted({row["severity"] for row in corrupted})
-        names = dict.fromkeys(row["corruption"] for row in corrupted)
-        cells = {
-            (row["corruption"], row["severity"]): _interval(row, "", "accuracy")
-            for row in corrupted
-        }
-        blocks.append(
-            Table(
-                ("corruption", *(f"severity {level}" for level in severities)),
-                tuple(
-                    (name, *(cells.get((name, level), "-") for level in severities))
-                    for name in names
-                ),
-            )
-        )
-    blocks.append(
-        Table(
-            ("calibration", "clean", "mean over corruptions"),
-            tuple(
-                (label, _decimal(clean[key]), _mean(corrupted, key))
-                for label, key in (
-                    ("expected calibration error", "expected_calibration_error"),
-                    ("negative log-likelihood", "negative_log_likelihood"),
-                    ("Brier score", "brier_score"),
-                )
-            ),
-        )
-    )
-    return Section(title, tuple(blocks))
+        ],
+    }
 
 
-def _split_cells(
+def _split(
     robustness: Robustness,
 ) -> tuple[Mapping[str, str], list[Mapping[str, str]]]:
+    """The row of clean images, and those of corrupted ones."""
     clean = [row for row in robustness.cells if row["corruption"] == "clean"]
     return clean[0], [row for row in robustness.cells if row["corruption"] != "clean"]
 
 
-def _files(metadata: Mapping[str, Any]) -> Section:
-    quantize = metadata["quantize"]
-    formats = {"savedmodel": "SavedModel, float32", "tflite": f"LiteRT, {quantize}"}
-    sizes = tuple(
-        (formats[name], f"{size / 1e6:.2f} MB")
-        for name, size in metadata["bytes"].items()
-    )
-    times = tuple(
-        (source, f"{value:.1f} ms")
-        for source, value in metadata["milliseconds"].items()
-    )
-    sums = tuple(metadata["sha256"].items())
-    return Section(
-        "Files",
-        (
-            Table(("format", "size"), sizes),
-            "Median time of a request with one image, on the processor of the machine "
-            "that exported:",
-            Table(("signature", "time"), times),
-            Table(("file", "SHA-256"), sums),
-        ),
-    )
-
-
-def _licence(metadata: Mapping[str, Any]) -> Section:
-    versions = ", ".join(f"{name} {v}" for name, v in metadata["versions"].items())
-    return Section(
-        "Licence",
-        (
-            f"Weights: {metadata['license'] or 'no licence was stated'}. The terms of the "
-            "data set may bind them too. Code: v1keras, Apache-2.0.",
-            f"Made with {versions}.",
-        ),
-    )
+def _rows_about(runs: Sequence[Run], file: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table that are about a run, or about the ensemble of runs."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            ensemble = row["role"] == "ensemble"
+            # Where two runs share a folder's name, an evaluation tells them apart by
+            # more of their paths.
+            named = Path(row["model"]).name == runs[0].name
+            if ensemble == (len(runs) > 1) and (ensemble or named):
+                yield row
 
 
 def _interval(row: Mapping[str, str], prefix: str, key: str) -> str:
     value, low, high = row[key], row[f"{prefix}low"], row[f"{prefix}high"]
     if not value:
         return "-"
-    text = f"{float(value):.1%}"
-    return f"{text} [{float(low):.1%}, {float(high):.1%}]" if low and high else text
-
-
-def _decimal(text: str) -> str:
-    return f"{float(text):.3f}" if text else "-"
+    text = _percent(float(value))
+    if low and high:
+        text += f" [{_percent(float(low))}, {_percent(float(high))}]"
+    return text
 
 
 def _mean(rows: Sequence[Mapping[str, str]], key: str) -> str:
     values = [float(row[key]) for row in rows if row[key]]
     return f"{sum(values) / len(values):.3f}" if values else "-"
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from export import blessing, evaluator, infra_validator, pusher
-from export.card import write_card
+from export.card import read_robustness, write_card
 from export.check_images import (
     CLEAN,
     CheckImages,
@@ -21,7 +21,6 @@ from export.litert import convert_to_litert
 from export.metadata import attach_metadata, write_metadata
 from export.quantize import require_quantizer
 from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
-from export.robustness import read_robustness
 from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
 from export.saved_model import LABELS_FILE, write_labels, write_saved_model
 from export.server import push

@@ -1,12 +1,11 @@
 import csv
-import html
 import re
-from html.parser import HTMLParser
 
 import pytest
+import yaml
+from markdown_it import MarkdownIt
 
-from export.card import Section, Table, to_html, to_markdown, write_card
-from export.robustness import read_robustness
+from export.card import escape_markdown, read_robustness, write_card
 from v1keras.training import Run
 
 METADATA = {
@@ -85,32 +84,30 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
-class Text(HTMLParser):
-    """The texts of a page, and that its tags fit."""
+def parse(markdown):
+    """The texts of inline elements as a reader of GitHub sees them, and their kinds."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    texts, kinds = [], set()
+    for token in parser.parse(markdown):
+        kinds |= {token.type, *(child.type for child in token.children or ())}
+        if token.type == "inline":
+            texts.append("".join(child.content for child in token.children))
+    return texts, kinds
 
-    def __init__(self):
-        super().__init__()
-        self.cells = []
 
-    def handle_data(self, data):
-        self.cells.append(data.strip())
-
-
-def card(folder, runs, robustness=None, **changes):
+def card(folder, runs, robustness=None, name="shop", **changes):
     metadata = {**METADATA, "runs": [run.config for run in runs], **changes}
-    write_card(folder, "shop", metadata, robustness)
-    markdown = (folder / "MODEL_CARD.md").read_text()
-    page = (folder / "model_card.html").read_text()
-    parser = Text()
-    parser.feed(page)
-    return re.sub(r"\\(.)", r"\1", markdown), page, parser.cells
+    write_card(folder, name, metadata, robustness)
+    _, front, text = (folder / "MODEL_CARD.md").read_text().split("---\n", 2)
+    texts, kinds = parse(text)
+    return yaml.safe_load(front), texts, kinds
 
 
-def test_both_cards_hold_what_one_must_know(run, tmp_path):
+def test_the_card_holds_what_one_must_know(run, tmp_path):
     write_csv(run.path / "robustness.csv", COLUMNS, CELLS)
-    robustness = read_robustness([run])
-    markdown, _, cells = card(tmp_path, [run], robustness)
+    front, texts, _ = card(tmp_path, [run], read_robustness([run]))
     for fact in (
+        "shop",
         "50.0% [45.0%, 55.0%]",
         "40.0% [35.0%, 46.0%]",
         "12.34 MB",
@@ -125,22 +122,43 @@ def test_both_cards_hold_what_one_must_know(run, tmp_path):
         "0.100",
         "0.300",
     ):
-        assert fact in markdown
-        assert fact in cells
+        assert fact in texts
+    whole = "\n".join(texts)
     for fact in (
-        "student was taught by sf_low",
+        "The run student was taught by sf_low.",
         "seed 7",
         "CC-BY-4.0",
         "validation",
         "goldfish, Carassius auratus; crane",
         "(1 draw)",
+        "right in 50.0% of cases",
     ):
-        assert fact in markdown
-        assert any(fact in cell for cell in cells)
+        assert fact in whole
     # Where things lay is nobody's business.
-    assert "/home/me" not in markdown and "secret" not in markdown
+    assert "/home/me" not in whole + str(front) and "secret" not in whole
     # The other model of the table is not in the card.
-    assert "60.0%" not in markdown
+    assert "60.0%" not in whole
+
+
+def test_the_front_matter_is_what_model_hubs_read(run, tmp_path):
+    write_csv(run.path / "robustness.csv", COLUMNS, CELLS)
+    front, _, _ = card(tmp_path, [run], read_robustness([run]))
+    (index,) = front.pop("model-index")
+    assert front == {
+        "license": "cc-by-4.0",
+        "library_name": "keras",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "robustness", "primary-visual-cortex"],
+        "metrics": ["accuracy"],
+    }
+    (result,) = index["results"]
+    assert index["name"] == "shop" and result["task"]["type"] == "image-classification"
+    assert result["dataset"] == {"type": "tiny", "name": "tiny", "split": "test"}
+    assert [metric["value"] for metric in result["metrics"]] == [0.5]
+    front, _, _ = card(tmp_path, [run], license="My own: terms")
+    assert (front["license"], front["license_name"]) == ("other", "My own: terms")
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"]["split"] == "validation"
 
 
 def test_means_have_intervals_where_the_evaluation_has_them(run, tmp_path):
@@ -160,9 +178,10 @@ def test_means_have_intervals_where_the_evaluation_has_them(run, tmp_path):
         ],
         [("student", "student", 0.5, 0.45, 0.55, 0.35, 0.31, 0.39)],
     )
-    markdown, _, cells = card(tmp_path, [run], read_robustness([run], str(folder)))
-    assert "| mean | 35.0% [31.0%, 39.0%] |" in markdown
-    assert "35.0% [31.0%, 39.0%]" in cells
+    front, texts, _ = card(tmp_path, [run], read_robustness([run], str(folder)))
+    assert texts[texts.index("mean") + 1] == "35.0% [31.0%, 39.0%]"
+    (result,) = front["model-index"][0]["results"]
+    assert [metric["value"] for metric in result["metrics"]] == [0.5, 0.35]
 
 
 def test_an_ensemble_reads_its_own_row(run, tmp_path):
@@ -174,35 +193,71 @@ def test_an_ensemble_reads_its_own_row(run, tmp_path):
 
 def test_a_card_without_an_evaluation_says_so(run, tmp_path):
     assert read_robustness([run]) is None
-    markdown, _, _ = card(tmp_path, [run], license=None)
-    assert "Not evaluated" in markdown
-    assert "no licence was stated" in markdown
+    front, texts, _ = card(tmp_path, [run], license=None)
+    assert "Not evaluated" in "".join(texts)
+    assert "no licence was stated" in "".join(texts)
+    assert front["license"] == "unknown" and "license_name" not in front
 
 
 def test_a_card_speaks_of_v1_noise_only_where_there_is_v1(run, tmp_path):
     plain = Run(run.path, config("base"))
     plain.config["variant"] |= {"name": "base", "v1": False}
-    markdown, _, _ = card(tmp_path, [plain])
-    assert "has no V1 front-end" in markdown and "seed 7" not in markdown
-    markdown, _, _ = card(tmp_path, [plain, run])
-    assert "has no V1 front-end" not in markdown and "seed 7" in markdown
+    text = "".join(card(tmp_path, [plain])[1])
+    assert "has no V1 front-end" in text and "seed 7" not in text
+    text = "".join(card(tmp_path, [plain, run])[1])
+    assert "has no V1 front-end" not in text and "seed 7" in text
 
 
-def test_the_page_loads_nothing(run, tmp_path):
-    _, page, _ = card(tmp_path, [run])
-    assert not re.search(r"src=|href=|url\(|@import|<script", page)
-    assert page.count("<table>") == page.count("</table>")
+HOSTILE = (
+    "a|b",
+    "<script>alert(1)</script>",
+    "*a* __b__ _c_ `d` ~~e~~",
+    "[l](javascript:alert)",
+    "![i](https://example.org/i.png)",
+    "[l]: https://example.org",
+    "<https://example.org>",
+    "&lt;b&gt; \\",
+    "# heading",
+    "- item",
+    "1. item",
+    "> quote",
+    "---",
+    "    code",
+    "a\n# b\n\n---\nc: d",
+    "a\rb\x1b[31m\u2028c\u202ed\u0085",
+    "\udcff.jpg",
+    "'\": {a: [b]} !!python/name:os.system",
+    "{{ 7 * 7 }}{% raw %}",
+    "$x$",
+)
 
 
-@pytest.mark.parametrize("nasty", ["a|b", "<script>alert(1)</script>", "*_`\\"])
-def test_names_are_text_and_nothing_else(nasty):
-    sections = [Section(nasty, (nasty, Table(("column",), ((nasty,),))))]
-    page, markdown = to_html(nasty, sections), to_markdown(nasty, sections)
-    assert page.count(html.escape(nasty)) >= 4
-    assert "<script" not in page
-    (row,) = [line for line in markdown.splitlines() if line.startswith("| ")][2:]
-    unescaped = re.sub(r"\\.", "", row)
-    assert unescaped.count("|") == 2 and not set("<>*_`") & set(unescaped)
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_are_text_and_nothing_else(run, tmp_path, hostile):
+    plain, _, expected = card(tmp_path, [run])
+    run.config["name"] = run.config["settings"]["arch"] = hostile
+    run.config["settings"]["members"] = [hostile]
+    run.config["variant"]["name"] = hostile
+    run.config["data"]["name"] = f"/data/{hostile.replace('/', '')}"
+    run.config["display_names"] = [hostile, hostile]
+    hashes = {hostile: hostile}
+    front, texts, kinds = card(
+        tmp_path, [run], name=hostile, license=hostile, sha256=hashes
+    )
+    assert kinds == expected and front.keys() - plain.keys() == {"license_name"}
+    # Space is one space; what cannot be shown has a character in its place.
+    shown = " ".join(re.sub(r"[^\S\n\t\u0020]|[^ -~\n]", "\ufffd", hostile).split())
+    assert texts[0] == shown
+    assert sum(text == shown for text in texts) >= 4
+    assert f"Classes: {shown}; {shown}." in texts
+    assert front["model-index"][0]["name"].split() == shown.split()
+
+
+@pytest.mark.parametrize("address", ["https://example.org", "www.example.org"])
+def test_bare_addresses_do_not_become_links(address):
+    # By GitHub's extension, which looks for these.
+    assert not re.search(r"://|www\.", escape_markdown(address))
+    assert parse(escape_markdown(address))[0] == [address]
 
 
 def test_evaluations_that_do_not_fit_are_refused(run, tmp_path):
@@ -212,5 +267,5 @@ def test_evaluations_that_do_not_fit_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="says nothing about student"):
         read_robustness([run], str(tmp_path / "other"))
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="no table"):
+    with pytest.raises(ValueError, match="must be a table"):
         read_robustness([run], str(tmp_path / "notes.csv"))

@@ -67,7 +67,6 @@ def test_version_folder_holds_what_servers_look_for(exported):
         "INFRA_BLESSED",
         "BLESSED",
         "MODEL_CARD.md",
-        "model_card.html",
     }
     assert [entry.name for entry in exported.path.parent.iterdir()] == [
         str(exported.version)
@@ -76,7 +75,7 @@ def test_version_folder_holds_what_servers_look_for(exported):
 
 def test_card_and_checksums_are_those_of_the_files(exported):
     digests = json.loads((exported.path / "metadata.json").read_text())["sha256"]
-    described = {"metadata.json", "MODEL_CARD.md", "model_card.html"}
+    described = {"metadata.json", "MODEL_CARD.md"}
     files = {p for p in exported.path.rglob("*") if p.is_file()}
     assert (
         set(digests)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from v1keras.evaluation.cells import CLEAN, EXTRA, MEAN, Cell, cell_weights
-from v1keras.evaluation.report.blocks import Bar, Bars
+from v1keras.evaluation.report.blocks import Bar, Bars, printable
 from v1keras.evaluation.report.palette import model_colours
 from v1keras.evaluation.robustness import RobustnessTable
 from v1keras.evaluation.tables import signed_percent
@@ -156,7 +156,7 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
             _draw_bars(axes, gain_bars(table, group), colours)
             axes.set_title(group, loc="left", fontsize=12, fontweight="bold")
         what = (
-            f"Relative accuracy gain over {table.baseline}, with 95 % intervals"
+            f"Relative accuracy gain over {_short(table.baseline)}, with 95 % intervals"
             if table.baseline
             else "Accuracy, with 95 % intervals"
         )
@@ -384,6 +384,7 @@ def _label_ends(
 
 def _short(name: str) -> str:
     """The end of a long name: where the names of runs differ."""
+    name = " ".join(printable(name).split())
     if len(name) <= _LONGEST_NAME:
         return name
     return "…" + name[1 - _LONGEST_NAME :]
@@ -456,5 +457,6 @@ def _svg(figure: Figure, title: str) -> Markup:
             text if text and text.strip() else None
             for text in (element.text, element.tail)
         )
-    svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": title}
+    label = printable(title)
+    svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": label}
     return Markup(ET.tostring(svg, encoding="unicode", short_empty_elements=False))

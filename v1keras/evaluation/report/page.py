@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from v1keras.evaluation.cells import CLEAN, MEAN, Cell
-from v1keras.evaluation.report.blocks import Section
+from v1keras.evaluation.report.blocks import Section, printable
 from v1keras.evaluation.report.charts import signed
 from v1keras.evaluation.report.palette import DIVERGING, model_colours
 from v1keras.evaluation.report.sections import settings_section, table_sections
@@ -21,6 +21,7 @@ from v1keras.files import write_text
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("v1keras.evaluation.report"),
     autoescape=True,
+    finalize=lambda value: printable(value) if type(value) is str else value,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
