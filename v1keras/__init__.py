@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         training,
         v1,
     )
-    from v1keras.layers import RandomCorruption, set_noise
+    from v1keras.layers import RandomCorruption, noise, set_noise
     from v1keras.v1 import Variant
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "evaluation",
     "layers",
     "models",
+    "noise",
     "set_noise",
     "studies",
     "training",
@@ -44,6 +45,7 @@ __all__ = [
 _HOMES = {
     "RandomCorruption": "layers",
     "Variant": "v1",
+    "noise": "layers",
     "set_noise": "layers",
 }
 

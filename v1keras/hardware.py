@@ -1,4 +1,6 @@
-"""Where the faster ways that are written for one kind of hardware hold."""
+"""What computes, and how: what keras.ops does not tell."""
+
+import contextlib
 
 import keras
 
@@ -10,3 +12,36 @@ def is_tensorflow_on_cpu() -> bool:
     import tensorflow as tf
 
     return not tf.config.list_logical_devices("GPU")
+
+
+def in_compiled_step(tensor) -> bool:
+    """Whether `fit`, `evaluate` or `predict` is being compiled.
+
+    Args:
+        tensor: an input of the layer that is called.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.executing_eagerly():
+            return False
+        # Keras runs its steps on the replicas of a strategy, even if there is only one.
+        # A new graph knows of no strategy: its context is that of all other functions.
+        with tf.Graph().as_default():
+            outside = tf.distribute.get_replica_context()
+        return tf.distribute.get_replica_context() not in (outside, None)
+    if backend == "jax":
+        import jax
+
+        return isinstance(tensor, jax.core.Tracer)
+    return False  # PyTorch's compiler compiles anew by itself
+
+
+def outside_of_graphs() -> contextlib.AbstractContextManager:
+    """Within, TensorFlow computes at once, even where it traces a function."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()

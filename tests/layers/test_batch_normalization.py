@@ -76,19 +76,3 @@ def test_what_has_no_kernel_is_left_to_keras(settings, shape):
     np.testing.assert_array_equal(*results)
     for own, other in zip(fused.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
-
-
-def test_half_precision():
-    outputs, _ = trained(layer(BatchNormalization, dtype="mixed_bfloat16"))
-    expected, _ = trained(layer(BatchNormalization))
-    assert outputs.dtype == tf.bfloat16
-    np.testing.assert_allclose(tf.cast(outputs, "float32"), expected, atol=0.1)
-
-
-def test_saves_and_loads(tmp_path):
-    inputs = keras.Input(MAPS.shape[1:])
-    model = keras.Model(inputs, layer(BatchNormalization)(inputs))
-    model.save(tmp_path / "norm.keras")
-    loaded = keras.models.load_model(tmp_path / "norm.keras")
-    assert isinstance(loaded.layers[1], BatchNormalization)
-    np.testing.assert_array_equal(loaded(MAPS), model(MAPS))

@@ -20,7 +20,7 @@ def test_cross_correlation_with_explicit_padding(stride, size):
         expected = correlate2d(np.pad(image, 3), kernels[n], mode="valid")
         expected = expected[::stride, ::stride]
         np.testing.assert_allclose(responses[1, :, :, n], expected, atol=1e-5)
-    assert responses.shape == bank.compute_output_shape(images.shape)
+    assert bank.trainable_weights == [] and bank.count_params() == 5 * 49
     assert responses.shape[1] == (size[0] - 1) // stride + 1
 
 
@@ -71,17 +71,6 @@ def test_gain_scales_each_filter():
     np.testing.assert_allclose(scaled, plain * gain, atol=1e-5)
 
 
-def test_kernels_are_saved_and_not_trained(tmp_path):
-    inputs = keras.Input((16, 16, 3))
-    bank = GaborFilterBank(sample_gabors(6, seed=2), kernel_size=5)
-    model = keras.Model(inputs, bank(inputs))
-    assert model.trainable_weights == [] and model.count_params() == 6 * 25
-    model.save(tmp_path / "bank.keras")
-    loaded = keras.models.load_model(tmp_path / "bank.keras")
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype("float32")
-    np.testing.assert_array_equal(loaded(images), model(images))
-
-
 def test_refusals():
     gabors = sample_gabors(2)
     with pytest.raises(ValueError, match="stride=0"):
@@ -90,3 +79,5 @@ def test_refusals():
         GaborFilterBank(gabors).build((None, 16, 16, 1))
     with pytest.raises(ValueError, match="`image_size` must be given"):
         GaborFilterBank(gabors).build((None, None, None, 3))
+    with pytest.raises(ValueError, match=r"floats in \[-1, 1\].*dtype=uint8"):
+        GaborFilterBank(gabors)(np.zeros((1, 16, 16, 3), "uint8"))

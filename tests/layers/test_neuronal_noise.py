@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
+import v1keras
 from v1keras.layers import NeuronalNoise, is_stochastic, noise_layers, set_noise
 
 SCALE, LEVEL = 0.286, 0.071
@@ -53,27 +54,110 @@ def test_modes():
     assert not np.allclose(whole, other)
 
 
-def test_set_noise_reaches_compiled_and_nested_models():
-    inputs = keras.Input((4, 4, 2))
-    inner = keras.Model(inputs, NeuronalNoise()(inputs))
-    outer_input = keras.Input((4, 4, 2))
-    outer = keras.Model(outer_input, NeuronalNoise(name="second")(inner(outer_input)))
-    images = np.ones((2, 4, 4, 2), "float32")
-    assert len(noise_layers(outer)) == 2
-    assert is_stochastic(outer)
+RESPONSES = np.ones((2, 4, 4, 2), "float32")
 
-    assert not np.allclose(*(outer.predict(images, verbose=0) for _ in range(2)))
-    set_noise(outer, "off")
-    assert not is_stochastic(outer)
-    np.testing.assert_array_equal(outer.predict(images, verbose=0), images)
-    set_noise(outer, "stochastic", seed=0)
-    first = outer.predict(images, verbose=0)
-    set_noise(outer, "stochastic", seed=0)
-    np.testing.assert_array_equal(outer.predict(images, verbose=0), first)
-    set_noise(outer, "stochastic", seed=1)
-    assert not np.allclose(outer.predict(images, verbose=0), first)
+
+def functional(*layers):
+    inputs = outputs = keras.Input((4, 4, 2))
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+# Models around a model, and what Keras compiles in them.
+OUTER = [
+    lambda inner: inner,
+    lambda inner: functional(NeuronalNoise(0.0), inner),
+    lambda inner: keras.Sequential([inner]),
+    Subclassed,
+]
+COMPILED = [
+    lambda model: model.predict(RESPONSES, verbose=0),
+    lambda model: model.predict_on_batch(RESPONSES),
+    lambda model: model.evaluate(RESPONSES, RESPONSES, verbose=0),
+    lambda model: model.train_on_batch(RESPONSES, RESPONSES),
+]
+
+
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("answer", COMPILED)
+def test_mode_reaches_what_is_compiled(outer, answer):
+    inner = functional(NeuronalNoise())
+    model = outer(inner)
+    model.compile("sgd", "mse")
+
+    def answers():
+        return [np.asarray(answer(model)) for _ in range(2)]
+
+    for _ in range(2):
+        set_noise(inner, "stochastic", seed=3)
+        assert is_stochastic(inner)
+        first, second = answers()
+        assert not np.allclose(first, second)
+        set_noise(inner, "stochastic", seed=3)
+        np.testing.assert_array_equal(answers(), [first, second])
+        set_noise(inner, "off")
+        assert not is_stochastic(model)
+        np.testing.assert_array_equal(*answers())
+        assert np.all(answers()[0] == (RESPONSES if first.ndim > 1 else 0.0))
+        set_noise(inner, "fixed", seed=5)
+        one, other = answers()
+        np.testing.assert_array_equal(one, other)
+        expected = np.asarray(model(RESPONSES))
+        if first.ndim < 2:
+            expected = np.mean((expected - RESPONSES) ** 2)
+        np.testing.assert_allclose(one, expected, rtol=1e-5)
+        set_noise(inner, "fixed", seed=6)
+        assert not np.allclose(answers()[0], one)
     with pytest.raises(ValueError, match="stochastic, off, fixed"):
-        set_noise(outer, "on")
+        set_noise(model, "on")
+
+
+def test_a_function_of_ones_own_holds_no_draws_where_noise_was_off():
+    layer = NeuronalNoise(noise="off")
+    function = tf.function(layer).get_concrete_function(RESPONSES)
+    types = {operation.type for operation in function.graph.get_operations()}
+    assert types <= {"Placeholder", "Identity", "NoOp", "Const"}
+
+
+def test_noise_for_a_while():
+    model = functional(NeuronalNoise(seed=1), NeuronalNoise(noise="fixed", seed=2))
+    twin = functional(NeuronalNoise(seed=1), NeuronalNoise(noise="fixed", seed=2))
+    np.testing.assert_array_equal(model(RESPONSES), twin(RESPONSES))
+    with pytest.raises(KeyError), v1keras.noise(model, "off"):
+        assert np.array_equal(model(RESPONSES), RESPONSES)
+        with v1keras.noise(model, "stochastic", seed=3):
+            assert not np.array_equal(model(RESPONSES), RESPONSES)
+        assert np.array_equal(model(RESPONSES), RESPONSES)
+        raise KeyError
+    # It goes on where it was.
+    np.testing.assert_array_equal(model(RESPONSES), twin(RESPONSES))
+    assert [layer.get_config() for layer in noise_layers(model)] == [
+        {**layer.get_config(), "name": own.name}
+        for layer, own in zip(noise_layers(twin), noise_layers(model), strict=True)
+    ]
+
+
+def test_streams_of_one_seed_differ():
+    for mode in ("stochastic", "fixed"):
+        draws = []
+        for stream in (0, 1, 2):
+            layer = NeuronalNoise(noise=mode, seed=4)
+            draws.append(np.ravel(layer(np.ones((1, 16, 16, 8)), stream=stream)))
+        assert np.abs(np.corrcoef(draws) - np.eye(3)).max() < 0.1
+
+
+def test_xla_is_left_out_on_a_cpu_only():
+    assert NeuronalNoise().supports_jit == bool(tf.config.list_logical_devices("GPU"))
 
 
 def test_front_ends_of_one_model_draw_differently():

@@ -80,13 +80,10 @@ def test_in_a_model_and_through_a_file(images, tmp_path):
     np.testing.assert_array_equal(restored.predict(images, verbose=0), expected)
 
 
-def test_config_round_trip():
-    layer = RandomCorruption(["elastic"], severities=[1, 2], seed=3, scale="imagenet")
-    config = layer.get_config()
-    assert config["corruptions"] == ["elastic_transform"]
-    assert RandomCorruption.from_config(config).get_config() == config
-    numbers = RandomCorruption(["elastic"], np.array([1, 2]), 3, "imagenet")
-    assert {**numbers.get_config(), "name": config["name"]} == config
+def test_names_and_numbers_are_normalised():
+    layer = RandomCorruption(["elastic"], np.array([1, 2]), 3, "imagenet")
+    assert layer.get_config()["corruptions"] == ["elastic_transform"]
+    assert layer.get_config()["severities"] == [1, 2]
     assert RandomCorruption("fog", np.int64(2)).severities == (2,)
 
 

@@ -4,7 +4,12 @@ import pytest
 from scipy.special import log_softmax, logsumexp, softmax
 
 import v1keras
-from v1keras.layers import MeanLogits, SharedVOneBlocks, noise_layers
+from v1keras.layers import (
+    MeanLogits,
+    SharedVOneBlocks,
+    is_stochastic,
+    noise_layers,
+)
 from v1keras.models import build_classifier, build_ensemble
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
@@ -85,12 +90,55 @@ def test_saves_and_loads_as_one_file_with_equal_names(tmp_path):
     np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-6)
 
 
-def test_members_keep_their_own_noise():
-    ensemble = build_ensemble([member("standard"), member("standard")])
-    layers = noise_layers(ensemble)
-    assert len(layers) == 2
-    first, second = (np.ravel(layer(np.ones((4, 8, 8, 8)))) for layer in layers)
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+@pytest.mark.parametrize(
+    "variants", [("standard", "standard"), ("sf_low", "sf_high", "sf_low")]
+)
+@pytest.mark.parametrize("mode", ["stochastic", "fixed"])
+def test_equal_members_draw_different_noise_and_stay_as_they_are(variants, mode):
+    members = [member(variant, noise=mode) for variant in variants]
+    before = [layer.get_config() for one in members for layer in noise_layers(one)]
+    answers = [np.asarray(one(IMAGES)) for one in members]
+    ensemble = build_ensemble(members, member_outputs=True)
+    after = [layer.get_config() for one in members for layer in noise_layers(one)]
+    assert after == before
+    if mode == "fixed":
+        np.testing.assert_array_equal([one(IMAGES) for one in members], answers)
+    answers = ensemble(IMAGES)
+    first, *_, last = (value for name, value in answers.items() if name != "logits")
+    assert np.abs(first - last).max() > 1e-3
+
+
+def test_an_ensemble_of_ensembles_and_of_sequential_models():
+    inner = build_ensemble([member("standard"), member("sf_low")], name="inner")
+    inputs = keras.Input((32, 32, 3))
+    sequential = keras.Sequential([inputs, member("standard")])
+    ensemble = build_ensemble([member("standard"), inner, sequential])
+    v1keras.set_noise(ensemble, "off")
+    expected = np.mean([np.asarray(one(IMAGES)) for one in (inner, sequential)], 0) * 2
+    expected = (expected + np.asarray(sequential(IMAGES))) / 3
+    np.testing.assert_allclose(ensemble(IMAGES), expected, atol=1e-4)
+
+
+def test_noise_of_members_reaches_a_compiled_ensemble():
+    members = [member("standard"), member("only_simple"), member("sf_low")]
+    ensemble = build_ensemble(members)
+    ensemble.predict(IMAGES, verbose=0)
+    for one in members:
+        assert is_stochastic(ensemble)
+        v1keras.set_noise(one, "off")
+    assert not is_stochastic(ensemble)
+    first, second = (ensemble.predict(IMAGES, verbose=0) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    expected = np.mean([one(IMAGES) for one in members], axis=0)
+    np.testing.assert_allclose(first, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_saved_ensemble_keeps_its_noise(tmp_path):
+    ensemble = build_ensemble([member("standard"), member("only_simple", seed=1)])
+    v1keras.set_noise(ensemble, "fixed", seed=7)
+    ensemble.save(tmp_path / "ensemble.keras")
+    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
+    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-6)
 
 
 def test_refusals():

@@ -10,6 +10,7 @@ from v1keras.layers.neuronal_noise import (
     NOISE_MODES,
     NeuronalNoise,
     is_stochastic,
+    noise,
     noise_layers,
     set_noise,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "SubcorticalBlock",
     "VOneBlock",
     "is_stochastic",
+    "noise",
     "noise_layers",
     "set_noise",
 ]

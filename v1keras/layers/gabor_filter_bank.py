@@ -46,8 +46,8 @@ class GaborFilterBank(keras.layers.Layer):
         (batch, (height - 1) // stride + 1, (width - 1) // stride + 1, n).
 
     Raises:
-        ValueError: if the stride is not positive, the input does not have three
-            channels, or `image_size` is neither given nor known when built.
+        ValueError: if the stride is not positive, the input is no float or does not
+            have three channels, or `image_size` is neither given nor known when built.
 
     Example:
 
@@ -80,10 +80,10 @@ class GaborFilterBank(keras.layers.Layer):
         self.stride = stride
         self.gain = gain
         self._filters_of_color = [
-            np.flatnonzero(gabors.channel_q0 == color)
-            for color in range(COLOR_CHANNELS)
+            (int(color), np.flatnonzero(gabors.channel_q0 == color))
+            for color in np.unique(gabors.channel_q0)
         ]
-        by_color = np.concatenate(self._filters_of_color)
+        by_color = np.concatenate([filters for _, filters in self._filters_of_color])
         in_order = np.array_equal(by_color, np.arange(len(gabors)))
         self._order = None if in_order else np.argsort(by_color)
 
@@ -106,25 +106,24 @@ class GaborFilterBank(keras.layers.Layer):
             kernel_size=self.kernel_size,
         )
         kernels = np.moveaxis(kernels, 0, -1) * np.asarray(self.gain)
-        self._kernels = {}
-        for color, filters in enumerate(self._filters_of_color):
-            if filters.size:
-                value = kernels[:, :, np.newaxis, filters].astype("float32")
-                self._kernels[color] = self.add_weight(
-                    name=f"kernel_{'rgb'[color]}",
-                    shape=value.shape,
-                    initializer=lambda shape, dtype, value=value: ops.convert_to_tensor(
-                        value, dtype
-                    ),
-                    trainable=False,
-                )
+        # A list: SavedModel takes no dictionary whose keys are numbers.
+        self._kernels = [
+            self._add_kernel(color, kernels[:, :, np.newaxis, filters])
+            for color, filters in self._filters_of_color
+        ]
+
+    def _add_kernel(self, color: int, value: np.ndarray):
+        return self.add_weight(
+            name=f"kernel_{'rgb'[color]}",
+            shape=value.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(
+                value.astype("float32"), dtype
+            ),
+            trainable=False,
+        )
 
     def call(self, images):
-        whole = [
-            (color, 0, filters.size)
-            for color, filters in enumerate(self._filters_of_color)
-            if filters.size
-        ]
+        whole = [(color, 0, filters.size) for color, filters in self._filters_of_color]
         responses = ops.concatenate(self.responses_of(images, whole), axis=-1)
         if self._order is None:
             return responses
@@ -144,15 +143,22 @@ class GaborFilterBank(keras.layers.Layer):
         Returns:
             List of tensors (batch, height, width, end - begin).
         """
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if "float" not in dtype:
+            raise ValueError(
+                "The input must be floats in [-1, 1]; "
+                "`keras.layers.Rescaling(1 / 127.5, offset=-1)` makes them of pixels. "
+                f"Received: dtype={dtype}"
+            )
         half = self.kernel_size // 2
         # Half-precision units multiply pairs of channels, of which a colour has none.
-        unfold = keras.backend.standardize_dtype(images.dtype) in _HALF_PRECISIONS
-        if unfold and 1 < self.stride <= half:
-            maps, kernels, stride = *self._unfolded(images, half), 1
+        colors = [color for color, _ in self._filters_of_color]
+        kernels = dict(zip(colors, self._kernels, strict=True))
+        if dtype in _HALF_PRECISIONS and 1 < self.stride <= half:
+            maps, kernels, stride = *self._unfolded(images, kernels, half), 1
         else:
             padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
-            maps = {c: padded[..., c : c + 1] for c in self._kernels}
-            kernels, stride = self._kernels, self.stride
+            maps, stride = {c: padded[..., c : c + 1] for c in colors}, self.stride
         if min(end - begin for _, begin, end in parts) >= _WIDE:
             return [
                 _convolve(maps[color], kernels[color][..., begin:end], stride)
@@ -161,7 +167,7 @@ class GaborFilterBank(keras.layers.Layer):
         responses = {c: _convolve(maps[c], kernels[c], stride) for c in kernels}
         return [responses[color][..., begin:end] for color, begin, end in parts]
 
-    def _unfolded(self, images, half: int) -> tuple[dict, dict]:
+    def _unfolded(self, images, kernels: dict, half: int) -> tuple[dict, dict]:
         """Maps and kernels whose channels are the pixels of one stride."""
         stride = self.stride
         blocks = -(-self.kernel_size // stride)
@@ -177,7 +183,7 @@ class GaborFilterBank(keras.layers.Layer):
                 ops.transpose(ops.reshape(padded[..., color], shape), (0, 1, 3, 2, 4)),
                 (-1, height // stride, width // stride, stride**2),
             )
-            for color in self._kernels
+            for color in kernels
         }
         missing = blocks * stride - self.kernel_size
         kernels = {
@@ -191,7 +197,7 @@ class GaborFilterBank(keras.layers.Layer):
                 ),
                 (blocks, blocks, stride**2, -1),
             )
-            for color, kernel in self._kernels.items()
+            for color, kernel in kernels.items()
         }
         return maps, kernels
 

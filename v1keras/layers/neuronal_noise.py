@@ -1,15 +1,21 @@
 """Neuronal noise: variance proportional to the mean, as in cortex."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 from keras import ops
 
-from v1keras.hardware import is_tensorflow_on_cpu
+from v1keras.hardware import in_compiled_step, is_tensorflow_on_cpu, outside_of_graphs
 from v1keras.layers.deviation import EPSILON, deviation
 
 NOISE_MODES = ("stochastic", "off", "fixed")
+"""What `set_noise` knows; `NeuronalNoise` says what each means."""
 
-# An odd constant: the seeds of the replicas lie far apart.
+# Odd constants: seeds of replicas, layers of one model, and streams lie far apart.
 _REPLICA_STRIDE = 0x9E3779B1
+_LAYER_STRIDE = 1_000_003
+_STREAM_STRIDE = 0x2545F491
 
 
 class _ReplicaSeedGenerator(keras.random.SeedGenerator):
@@ -31,6 +37,16 @@ class _ReplicaSeedGenerator(keras.random.SeedGenerator):
         offset = ops.cast(replica.replica_id_in_sync_group, seed.dtype)
         offset = offset * ops.cast(_REPLICA_STRIDE, seed.dtype)
         return ops.stack([seed[0] + offset, seed[1]])
+
+
+class _Drawn(keras.random.SeedGenerator):
+    """A seed that was drawn before; it has no state of its own."""
+
+    def __init__(self, seed):
+        self._seed = seed
+
+    def next(self, ordered=True):
+        return self._seed
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -60,8 +76,10 @@ class NeuronalNoise(keras.layers.Layer):
         seed: int. Seed of the noise. Defaults to `0`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
-    Input shape:
-        Any; the first axis is the batch.
+    Call arguments:
+        responses: tensor of any shape; the first axis is the batch.
+        stream: int. Calls of different streams draw different noise from one seed: the
+            members of an ensemble do. Defaults to `0`.
 
     Output shape:
         That of the input.
@@ -103,15 +121,18 @@ class NeuronalNoise(keras.layers.Layer):
         self.epsilon = epsilon
         self.signed = signed
         self.rectify = rectify
-        # A name of its own: SavedModel takes none that begins with an underscore.
+        # Names of their own: SavedModel takes none that begins with an underscore.
         self.seed_generator = _ReplicaSeedGenerator(seed, name="noise_seed")
+        # Mode and seed as compiled functions read them. Only the state of a seed
+        # generator is handed to them and yet no weight, which files would hold.
+        self.noise_mode = keras.random.SeedGenerator(0, name="noise_mode")
         self.set_mode(noise, seed)
         # A function from responses to standard normal numbers, for those who need
         # another source of them; the export does.
         self.source = None
         # Left to itself, Keras would compile the whole model with XLA, whose
         # convolutions are slower on a CPU; `jit_compile=True` still works.
-        self.supports_jit = False
+        self.supports_jit = not is_tensorflow_on_cpu()
 
     @property
     def is_stochastic(self) -> bool:
@@ -136,36 +157,79 @@ class NeuronalNoise(keras.layers.Layer):
         self.noise = noise
         self.seed = seed
         self.seed_generator.state.assign([seed, 0])
+        self.noise_mode.state.assign([NOISE_MODES.index(noise), seed])
 
-    def call(self, responses):
-        if self.noise != "off" and self.noise_gain > 0:
-            responses = self._add_noise(responses)
+    def call(self, responses, stream: int = 0):
+        if self.noise_gain > 0:
+            responses = self._noisy(responses, stream)
         return ops.relu(responses) if self.rectify else responses
 
-    def _add_noise(self, responses):
-        constants = {
+    def _noisy(self, responses, stream: int):
+        if self.source is not None:
+            if self.noise == "off":
+                return responses
+            return self._add(responses, self.source(responses))
+        if in_compiled_step(responses):
+            # Drawn before: a branch must not change the state.
+            seed, pattern_seed = self._draw_seed(stream), self._pattern_seed(stream)
+            modes = {
+                "stochastic": lambda: self._add_stochastic(responses, seed),
+                "off": lambda: responses,
+                "fixed": lambda: self._add_fixed(responses, pattern_seed),
+            }
+            mode = ops.cast(self.noise_mode.state[0], "int32")
+            return ops.switch(mode, [modes[name] for name in NOISE_MODES])
+        if self.noise == "off":
+            return responses
+        if self.noise == "stochastic":
+            return self._add_stochastic(responses, self._draw_seed(stream))
+        if None in responses.shape[1:]:
+            return self._add_fixed(responses, self._pattern_seed(stream))
+        # A constant of what is exported: LiteRT cannot draw it, servers need not.
+        with outside_of_graphs():
+            pattern = self._normal(
+                (1, *responses.shape[1:]), responses.dtype, self._pattern_seed(stream)
+            )
+        pattern = ops.convert_to_tensor(
+            ops.convert_to_numpy(pattern), dtype=responses.dtype
+        )
+        return self._add(responses, pattern)
+
+    def _draw_seed(self, stream: int):
+        return _of_stream(self.seed_generator.next(), stream)
+
+    def _pattern_seed(self, stream: int):
+        _, seed = ops.unstack(self.noise_mode.state, 2)
+        return _of_stream(ops.stack([seed, ops.zeros_like(seed)]), stream)
+
+    def _add_stochastic(self, responses, seed):
+        if is_tensorflow_on_cpu():  # GPUs draw fast by themselves
+            from v1keras.layers import fused_noise
+
+            return fused_noise.add_noise(responses, seed, **self._constants())
+        normal = self._normal(ops.shape(responses), responses.dtype, seed)
+        return self._add(responses, normal)
+
+    def _add_fixed(self, responses, seed):
+        # One pattern for all images: independent of the size of the batch.
+        shape = (1, *ops.shape(responses)[1:])
+        return self._add(responses, self._normal(shape, responses.dtype, seed))
+
+    def _add(self, responses, normal):
+        return responses + normal * deviation(responses, **self._constants())
+
+    @staticmethod
+    def _normal(shape, dtype, seed):
+        return keras.random.normal(shape, dtype=dtype, seed=_Drawn(seed))
+
+    def _constants(self) -> dict[str, float]:
+        return {
             "noise_scale": self.noise_scale,
             "noise_level": self.noise_level,
             "noise_gain": self.noise_gain,
             "epsilon": self.epsilon,
             "signed": self.signed,
         }
-        if self.source is not None:
-            normal = self.source(responses)
-        elif self.noise == "fixed":
-            # One pattern for all images: independent of the size of the batch.
-            shape = (1, *ops.shape(responses)[1:])
-            normal = keras.random.normal(shape, dtype=responses.dtype, seed=self.seed)
-        elif is_tensorflow_on_cpu():  # GPUs draw fast by themselves
-            from v1keras.layers import fused_noise
-
-            seed = self.seed_generator.next()
-            return fused_noise.add_noise(responses, seed, **constants)
-        else:
-            normal = keras.random.normal(
-                ops.shape(responses), dtype=responses.dtype, seed=self.seed_generator
-            )
-        return responses + normal * deviation(responses, **constants)
 
     def save_own_variables(self, store):
         # Keras leaves the state of seed generators out of its files; a training that
@@ -218,9 +282,12 @@ def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
     """Switches the neuronal noise of every V1 front-end in a model.
 
     Several front-ends (the members of an ensemble) are seeded differently from each
-    other. Functions that Keras has compiled for `predict`, `evaluate` and `fit` are
-    made anew; a `tf.function` of your own that calls the model keeps the noise that
-    it was traced with.
+    other. It holds for `fit`, `evaluate` and `predict` of every model that the
+    front-ends are in, compiled or not. A `tf.function` of your own and a model that is
+    exported keep the noise that they were traced with.
+
+    The mode is kept in `.keras` files of functional models and of layers. A subclassed
+    model makes its layers anew when it is loaded: set its noise again.
 
     Args:
         model: Keras model or layer.
@@ -237,14 +304,51 @@ def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
     >>> v1keras.set_noise(model, "off")
     """
     for index, layer in enumerate(noise_layers(model)):
-        layer.set_mode(noise, member_seed(seed, index))
-    for inner in model._flatten_layers(include_self=True, recursive=True):
-        if isinstance(inner, keras.Model):
-            inner.train_function = None
-            inner.test_function = None
-            inner.predict_function = None
+        layer.set_mode(noise, (seed + index * _LAYER_STRIDE) % 2**31)
 
 
-def member_seed(seed: int, index: int) -> int:
-    """The seed of the `index`-th noise layer of a model; the first keeps `seed`."""
-    return (seed + index * 1_000_003) % 2**31
+@contextlib.contextmanager
+def noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> Iterator[None]:
+    """Switches the neuronal noise of a model for a while; see `set_noise`.
+
+    Args:
+        model: Keras model or layer. Afterwards modes, seeds and the place in the
+            sequence of draws are what they were.
+        noise: str. `"stochastic"`, `"off"` or `"fixed"`.
+        seed: int. Seed of the noise. Defaults to `0`.
+
+    Raises:
+        ValueError: if `noise` is unknown.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
+    >>> with v1keras.noise(model, "off"):
+    ...     logits = model(np.zeros((1, 64, 64, 3)))
+    >>> v1keras.layers.is_stochastic(model)
+    True
+    """
+    before = [
+        (
+            layer,
+            layer.noise,
+            layer.seed,
+            ops.convert_to_numpy(layer.seed_generator.state),
+        )
+        for layer in noise_layers(model)
+    ]
+    try:
+        set_noise(model, noise, seed)
+        yield
+    finally:
+        for layer, mode, own_seed, state in before:
+            layer.set_mode(mode, own_seed)
+            layer.seed_generator.state.assign(state)
+
+
+def _of_stream(seed, stream: int):
+    """A seed of two numbers, moved away from those of other streams."""
+    if stream == 0:
+        return seed
+    offset = stream * _STREAM_STRIDE % 2**31
+    return seed + ops.convert_to_tensor([offset, 0], dtype=seed.dtype)

@@ -26,10 +26,13 @@ class SharedVOneBlocks(keras.layers.Layer):
     Args:
         blocks: sequence of `VOneBlock` or of their configurations. All of one
             `sharing_key`. A block's own noise layer is used, not copied.
+        streams: sequence of int or None. The stream of each block's noise; see
+            `NeuronalNoise`. By default `0` for all.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
-    Input shape:
-        (batch, height, width, 3), RGB in [-1, 1].
+    Call arguments:
+        images: tensor (batch, height, width, 3), floats, RGB in [-1, 1].
+        stream: int. Added to `streams`. Defaults to `0`.
 
     Output shape:
         A list with the shape that each block gives.
@@ -45,7 +48,12 @@ class SharedVOneBlocks(keras.layers.Layer):
     [(1, 32, 32, 512), (1, 32, 32, 512)]
     """
 
-    def __init__(self, blocks: Sequence[VOneBlock | dict], **kwargs):
+    def __init__(
+        self,
+        blocks: Sequence[VOneBlock | dict],
+        streams: Sequence[int] | None = None,
+        **kwargs,
+    ):
         blocks = [
             VOneBlock.from_config(block) if isinstance(block, dict) else block
             for block in blocks
@@ -58,6 +66,7 @@ class SharedVOneBlocks(keras.layers.Layer):
                 "`blocks` must be VOneBlocks of one geometry, gain and precision. "
                 f"Received: {[sharing_key(block) for block in blocks]}"
             )
+        self.streams = list(streams or [0] * len(blocks))
         first = blocks[0]
         super().__init__(**{"trainable": False, "dtype": first.dtype_policy, **kwargs})
         self._configs = [block.get_config() for block in blocks]
@@ -83,11 +92,13 @@ class SharedVOneBlocks(keras.layers.Layer):
         ):
             noise.build(shape)
 
-    def call(self, images):
+    def call(self, images, stream: int = 0):
         responses = iter(self.bank.responses_of(images, [*chain(*self._phases)]))
         parts = [tuple(next(responses) for _ in phases) for phases in self._phases]
         outputs, known = [], {}
-        for recipe, noise in zip(self._recipes, self.noises, strict=True):
+        for recipe, noise, own in zip(
+            self._recipes, self.noises, self.streams, strict=True
+        ):
             if recipe not in known:
                 known[recipe] = respond(
                     [parts[atom][0] for atom in recipe.simple],
@@ -95,7 +106,7 @@ class SharedVOneBlocks(keras.layers.Layer):
                     recipe.order,
                     energy_gain=1 / math.sqrt(2.0),
                 )
-            outputs.append(noise(known[recipe]))
+            outputs.append(noise(known[recipe], stream=stream + own))
         return outputs
 
     def compute_output_shape(self, input_shape):
@@ -103,7 +114,11 @@ class SharedVOneBlocks(keras.layers.Layer):
         return [(*shape, recipe.channels) for recipe in self._recipes]
 
     def get_config(self):
-        return {**super().get_config(), "blocks": self._configs}
+        blocks = [
+            {**config, "noise": noise.noise, "seed": noise.seed}
+            for config, noise in zip(self._configs, self.noises, strict=True)
+        ]
+        return {**super().get_config(), "blocks": blocks, "streams": self.streams}
 
 
 def sharing_key(block: VOneBlock) -> tuple | None:

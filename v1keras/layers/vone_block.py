@@ -61,8 +61,9 @@ class VOneBlock(keras.layers.Layer):
         seed: int. Seed of the noise. Defaults to `0`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
-    Input shape:
-        (batch, height, width, 3), RGB in [-1, 1].
+    Call arguments:
+        images: tensor (batch, height, width, 3), floats, RGB in [-1, 1].
+        stream: int. Of the noise; see `NeuronalNoise`. Defaults to `0`.
 
     Output shape:
         (batch, (height - 1) // stride + 1, (width - 1) // stride + 1,
@@ -191,14 +192,14 @@ class VOneBlock(keras.layers.Layer):
         self.bank.build(input_shape)
         self.neuronal_noise.build(self.compute_output_shape(input_shape))
 
-    def call(self, images):
+    def call(self, images, stream: int = 0):
         responses = iter(self.bank.responses_of(images, [*chain(*self._parts)]))
         simple, even, odd = ([next(responses) for _ in part] for part in self._parts)
         if self._q1_order is not None:
             even, odd = (ops.concatenate(phase, axis=-1) for phase in (even, odd))
             even, odd = [even], [ops.take(odd, self._q1_order, axis=-1)]
         pairs = list(zip(even, odd, strict=True))
-        return self.neuronal_noise(respond(simple, pairs, self._order))
+        return self.neuronal_noise(respond(simple, pairs, self._order), stream=stream)
 
     def compute_output_shape(self, input_shape):
         shape = self.bank.compute_output_shape(input_shape)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import keras
 
 from v1keras.layers import MeanLogits
-from v1keras.layers.neuronal_noise import member_seed, noise_layers
 from v1keras.models.sharing import share_front_ends
 
 
@@ -20,10 +19,11 @@ def build_ensemble(
 ) -> keras.Model:
     """Builds one functional model that averages its members.
 
-    Members may differ in everything but their input and classes. They keep their own V1
-    noise: the noise layers are seeded anew, so that no two members draw the same. V1
-    filters that members have in common are computed once. The members' own layers and
-    weights are used, not copied.
+    Members may differ in everything but their input and classes. V1 filters that
+    members have in common are computed once. The members' own layers and weights are
+    used, not copied, and stay as they are: what `set_noise` does to a member holds in
+    the ensemble too. No two members draw the same noise, whatever their seeds (a
+    subclassed member must have a seed of its own).
 
     Args:
         members: sequence of `keras.Model`. Classifiers with one image input and one
@@ -82,10 +82,7 @@ def build_ensemble(
     if member_outputs:
         names = (member.name for member in members)
         outputs |= dict(zip(names, logits, strict=True))
-    ensemble = keras.Model(inputs, outputs if len(outputs) > 1 else mean, name=name)
-    for index, layer in enumerate(noise_layers(ensemble)):
-        layer.set_mode(layer.noise, member_seed(layer.seed, index))
-    return ensemble
+    return keras.Model(inputs, outputs if len(outputs) > 1 else mean, name=name)
 
 
 def _uniquely_named(members: list[keras.Model]) -> list[keras.Model]:

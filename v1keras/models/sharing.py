@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 import keras
 
-from v1keras.layers import SharedVOneBlocks, VOneBlock
+from v1keras.layers import (
+    NeuronalNoise,
+    SharedVOneBlocks,
+    VOneBlock,
+    noise_layers,
+)
 from v1keras.layers.shared_vone_blocks import common_cells, sharing_key
 
 
 def share_front_ends(members: Sequence[keras.Model], images) -> list:
     """The members' logits, computing common V1 filters once.
+
+    Each member draws noise of a stream of its own, whatever its seed.
 
     Members can share if `build_classifier` made them: images, one `Rescaling`, one
     `VOneBlock`, the rest. Others are called as they are. Weights and noise layers are
@@ -26,16 +33,35 @@ def share_front_ends(members: Sequence[keras.Model], images) -> list:
     for group in _groups(members):
         blocks = [_front_end(members[number])[1] for number in group]
         rescaling = _front_end(members[group[0]])[0]
-        shared = SharedVOneBlocks(blocks, name=f"shared_v1_{group[0]}")
+        shared = SharedVOneBlocks(blocks, group, name=f"shared_v1_{group[0]}")
         outputs = shared(rescaling(images))
         for number, block, output in zip(group, blocks, outputs, strict=True):
             member = members[number]
             rest = keras.Model(block.output, member.outputs[0], name=member.name)
             logits[number] = rest(output)
     return [
-        member(images) if given is None else given
-        for member, given in zip(members, logits, strict=True)
+        _with_stream(member, number)(images) if given is None else given
+        for number, (member, given) in enumerate(zip(members, logits, strict=True))
     ]
+
+
+def _with_stream(model: keras.Model, stream: int) -> keras.Model:
+    """The same layers, called with noise of another stream."""
+    if not (stream and noise_layers(model) and hasattr(model, "inputs")):
+        return model
+
+    def call(layer, *args, **kwargs):
+        if isinstance(layer, keras.Model):
+            layer = _with_stream(layer, stream)
+        elif isinstance(layer, NeuronalNoise | VOneBlock | SharedVOneBlocks):
+            kwargs["stream"] = kwargs.get("stream", 0) + stream
+        return layer(*args, **kwargs)
+
+    if isinstance(model, keras.Sequential):  # `call_function` is for functional ones
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=call
+    )
 
 
 def _groups(members: Sequence[keras.Model]) -> list[list[int]]:

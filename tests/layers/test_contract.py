@@ -1,0 +1,65 @@
+"""Keras' contract, for every layer."""
+
+import keras
+import numpy as np
+import pytest
+from harness import check_layer
+
+from v1keras import layers
+from v1keras.v1 import sample_gabors
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.uniform(-1, 1, (2, 16, 20, 3)).astype("float32")
+MAPS = RANDOM.gamma(2.0, 1.0, (2, 4, 5, 8)).astype("float32")
+LOGITS = [*RANDOM.normal(size=(3, 2, 5)).astype("float32")]
+SMALL = {"kernel_size": 7, "simple_channels": 6, "complex_channels": 5}
+BLOCKS = [
+    layers.VOneBlock(variant, noise="off", seed=seed, **SMALL).get_config()
+    for seed, variant in enumerate(("standard", "no_noise"))
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "inputs"),
+    [
+        (layers.BatchNormalization, {}, MAPS),
+        (
+            layers.GaborFilterBank,
+            {"gabors": sample_gabors(5), "kernel_size": 7},
+            IMAGES,
+        ),
+        (layers.MeanLogits, {"weights": [1, 2, 0]}, LOGITS),
+        (layers.MeanLogits, {"average": "probabilities"}, LOGITS),
+        (layers.NeuronalNoise, {"rectify": True}, MAPS),
+        (layers.SharedVOneBlocks, {"blocks": BLOCKS, "streams": [0, 2]}, IMAGES),
+        (layers.VOneBlock, SMALL, IMAGES),
+        (layers.VOneBlock, {"channel_order": "color", "stride": 4, **SMALL}, IMAGES),
+    ],
+)
+def test_contract(cls, kwargs, inputs):
+    check_layer(cls, kwargs, inputs)
+
+
+def test_corruptions_run_in_python_and_cannot_be_exported():
+    check_layer(
+        layers.RandomCorruption,
+        {"corruptions": "contrast"},
+        RANDOM.uniform(0, 255, (2, 32, 32, 3)).astype("float32"),
+        formats=(),
+    )
+
+
+def test_every_layer_is_here():
+    public = {
+        name for name in layers.__all__ if isinstance(getattr(layers, name), type)
+    }
+    assert public == {
+        "BatchNormalization",
+        "GaborFilterBank",
+        "MeanLogits",
+        "NeuronalNoise",
+        "RandomCorruption",
+        "SharedVOneBlocks",
+        "VOneBlock",
+    }
+    assert all(issubclass(getattr(layers, name), keras.layers.Layer) for name in public)
