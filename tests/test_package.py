@@ -44,11 +44,6 @@ assert v1keras.training.TrainConfig and v1keras.RandomCorruption
 """)
 
 
-def test_unknown_names():
-    with pytest.raises(AttributeError, match="no attribute 'layer'"):
-        v1keras.layer  # noqa: B018
-
-
 def test_every_registered_class_is_in_the_table_of_keras():
     names = [
         name

@@ -165,7 +165,7 @@ class SubcorticalBlock(keras.layers.Layer):
         self._pools = [np.stack(axis) for axis in zip(*pools, strict=True)]
         self.neuronal_noise.build(self.compute_output_shape(input_shape))
 
-    def call(self, images):
+    def call(self, images, stream: int = 0):
         light = at_least_float32(images)
         if self._stages.light_adaptation:
             light = self._adapted(light)
@@ -178,7 +178,7 @@ class SubcorticalBlock(keras.layers.Layer):
             responses = self._normalized(responses)
         gains = [channel.cells.gain for channel in self._stages.channels]
         responses = responses * _for_maps(gains, light)
-        return self.neuronal_noise(from_maps(responses))
+        return self.neuronal_noise(from_maps(responses), stream=stream)
 
     def _adapted(self, light):
         if self._stages.contrast_normalization:

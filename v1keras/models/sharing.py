@@ -1,15 +1,11 @@
 """Members of an ensemble behind the V1 filters that they have in common."""
 
+import inspect
 from collections.abc import Sequence
 
 import keras
 
-from v1keras.layers import (
-    NeuronalNoise,
-    SharedVOneBlocks,
-    VOneBlock,
-    noise_layers,
-)
+from v1keras.layers import SharedVOneBlocks, VOneBlock, noise_layers
 from v1keras.layers.shared_vone_blocks import common_cells, sharing_key
 
 
@@ -53,7 +49,7 @@ def _with_stream(model: keras.Model, stream: int) -> keras.Model:
     def call(layer, *args, **kwargs):
         if isinstance(layer, keras.Model):
             layer = _with_stream(layer, stream)
-        elif isinstance(layer, NeuronalNoise | VOneBlock | SharedVOneBlocks):
+        elif "stream" in inspect.signature(layer.call).parameters:
             kwargs["stream"] = kwargs.get("stream", 0) + stream
         return layer(*args, **kwargs)
 
