@@ -29,7 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.remove(flag)
             prog = f"export {flag}"
             return run(
-                verb, config_class, arguments, prog=prog, description=description
+                verb,
+                config_class,
+                arguments,
+                prog=prog,
+                description=description,
+                tensorflow=False,
             )
     return run(_export, ExportConfig, arguments, prog="export", description=DESCRIPTION)
 

@@ -8,13 +8,15 @@ them.
 """
 
 import base64
+import contextlib
 import dataclasses
 import http.client
 import json
+import socket
 import sys
-import urllib.error
+import threading
+import time
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from export.requests import INPUT_NAMES
 from v1keras.command_line import option, run
 
 _SIGNATURE = "serve_bytes"
+_UNAVAILABLE = (502, 503, 504)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +39,18 @@ class ClientConfig:
         "localhost:8500",
         "host:port is asked over gRPC (needs the extra `serving`), http://host:port over "
         "REST.",
+        group="server",
     )
-    model: str = option("student", "The name that the model is served by.")
-    version: int | None = option(None, "Its version. Default: what the server chooses.")
+    timeout: float = option(30.0, "Seconds that the request may take.", group="server")
+    model: str = option(
+        "student", "The name that the model is served by.", group="model"
+    )
+    version: int | None = option(
+        None, "Its version. Default: what the server chooses.", group="model"
+    )
     label: str | None = option(
-        None, "The label of the version instead: stable or previous."
+        None, "The label of the version instead: stable or previous.", group="model"
     )
-    timeout: float = option(30.0, "Seconds to wait for the answer.")
 
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
@@ -80,8 +88,9 @@ def classify(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
         List of `Answer`, one for each image.
 
     Raises:
-        ConnectionError: if the server cannot be reached or does not answer in time.
-        ValueError: if it refuses the request; the message is the server's.
+        ConnectionError: if the server cannot be reached, is not available or does not
+            answer in time.
+        ValueError: if it refuses the request, or its answer does not fit to it.
     """
     is_rest = config.server.startswith(("http://", "https://"))
     return (_ask_rest if is_rest else _ask_grpc)(images, config)
@@ -100,31 +109,69 @@ def _ask_rest(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
             {"b64": base64.b64encode(image).decode("ascii")} for image in images
         ],
     }
-    request = urllib.request.Request(
-        f"{config.server.rstrip('/')}/{path}:predict",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
+    status, data = _post(config, f"/{path}:predict", json.dumps(body).encode())
+    if status in _UNAVAILABLE:
+        raise ConnectionError(f"{config.server} does not answer: {_message(data)}")
+    if status != http.HTTPStatus.OK:
+        raise ValueError(f"the server refuses: {_message(data)}")
     try:
-        with urllib.request.urlopen(request, timeout=config.timeout) as response:
-            answer = json.load(response)
-    except urllib.error.HTTPError as error:
-        raise ValueError(f"the server refuses: {_message(error.read())}") from error
-    except (urllib.error.URLError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(f"{config.server} does not answer: {reason}") from error
-    # What speaks another protocol, such as gRPC, or another web server.
-    except (http.client.HTTPException, ValueError) as error:
-        raise ConnectionError(
-            f"{config.server} does not answer like TensorFlow Serving: {error}"
-        ) from error
+        answer = json.loads(data)
+    except ValueError as error:
+        raise _foreign_server(config, error) from error
     try:
-        return [
-            Answer(tuple(row["classes"]), tuple(row["scores"]))
-            for row in answer["predictions"]
-        ]
+        rows = [(row["classes"], row["scores"]) for row in answer["predictions"]]
     except (KeyError, TypeError) as error:
         raise _foreign_answer(config) from error
+    return _checked(rows, images)
+
+
+def _post(config: ClientConfig, path: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of the response to a request, within the time that it may take."""
+    address = urllib.parse.urlsplit(config.server)
+    is_secure = address.scheme == "https"
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    is_late = threading.Event()
+    timer = None
+
+    def give_up(connected: socket.socket) -> None:
+        # A socket's own timeout begins anew with every byte that a slow server sends.
+        is_late.set()
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    start = time.monotonic()
+    try:
+        with contextlib.closing(
+            kind(address.netloc, timeout=config.timeout)
+        ) as connection:
+            connection.connect()
+            left = config.timeout - (time.monotonic() - start)
+            timer = threading.Timer(left, give_up, [connection.sock])
+            timer.start()
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", address.path.rstrip("/") + path, body, headers)
+            response = connection.getresponse()
+            status, data = response.status, response.read()
+    except (http.client.HTTPException, OSError) as error:
+        if is_late.is_set():
+            raise _late(config) from error
+        # What speaks another protocol, such as gRPC.
+        if isinstance(error, http.client.HTTPException):
+            raise _foreign_server(config, error) from error
+        raise ConnectionError(f"{config.server} does not answer: {error}") from error
+    finally:
+        if timer is not None:
+            timer.cancel()
+    # An answer without a length just ends when its connection does.
+    if is_late.is_set():
+        raise _late(config)
+    return status, data
+
+
+def _late(config: ClientConfig) -> ConnectionError:
+    return ConnectionError(
+        f"{config.server} does not answer within {config.timeout:g} seconds"
+    )
 
 
 def _message(body: bytes) -> str:
@@ -170,13 +217,33 @@ def _ask_grpc(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
         name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()
     }
     try:
-        rows = zip(outputs["classes"], outputs["scores"], strict=True)
+        rows = [
+            ([name.decode("utf-8") for name in classes], scores.tolist())
+            for classes, scores in zip(
+                outputs["classes"], outputs["scores"], strict=True
+            )
+        ]
     except KeyError as error:
         raise _foreign_answer(config) from error
-    return [
-        Answer(tuple(name.decode("utf-8") for name in classes), tuple(scores.tolist()))
-        for classes, scores in rows
-    ]
+    return _checked(rows, images)
+
+
+def _checked(
+    rows: Sequence[tuple[Sequence[str], Sequence[float]]], images: Sequence[bytes]
+) -> list[Answer]:
+    """Answers, if there is one for each image: else they would stand by wrong images."""
+    if len(rows) != len(images):
+        raise ValueError(
+            f"the answer must hold a row for each of {len(images)} images. "
+            f"Received: {len(rows)} rows"
+        )
+    return [Answer(tuple(classes), tuple(scores)) for classes, scores in rows]
+
+
+def _foreign_server(config: ClientConfig, error: Exception) -> ConnectionError:
+    return ConnectionError(
+        f"{config.server} does not answer like TensorFlow Serving: {error}"
+    )
 
 
 def _foreign_answer(config: ClientConfig) -> ValueError:
@@ -200,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ClientConfig,
         argv,
         prog="export.client",
+        tensorflow=False,
         description="Asks TensorFlow Serving about image files, over gRPC or REST.",
     )
 

@@ -418,6 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             PromoteConfig,
             arguments,
             prog=f"{prog} {_PROMOTE}",
+            tensorflow=False,
             description="Moves the labels stable and previous in models.config to the "
             "newest versions and those before, once the server has loaded them.",
         )
@@ -426,6 +427,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ServerConfig,
         arguments,
         prog=prog,
+        tensorflow=False,
         description="Writes models.config, batching.config, monitoring.config and "
         "docker-compose.yml for TensorFlow Serving into a folder of served folders. "
         "Then: docker compose up. With --promote, labels are moved instead.",

@@ -145,6 +145,7 @@ def run(
     *,
     prog: str,
     description: str,
+    tensorflow: bool = True,
 ) -> int:
     """Parses the flags into a `config_class` and calls `main` with it.
 
@@ -158,6 +159,8 @@ def run(
             those of the process.
         prog: str. The name of the module, for messages.
         description: str. What the command does, for `--help`.
+        tensorflow: bool. Whether the command needs TensorFlow, which is then loaded
+            quietly. Defaults to `True`.
 
     Returns:
         int. The exit code: 0, 2 for bad input, 130 when interrupted.
@@ -174,7 +177,8 @@ def run(
         config = _resolve(config_class, values)
     except (flags.Error, ValueError) as error:
         return _fail(prog, error, hint=f"See python -m {prog} --help.")
-    start_tensorflow()
+    if tensorflow:
+        start_tensorflow()
     try:
         main(config)
     except (ValueError, OSError) as error:

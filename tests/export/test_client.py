@@ -6,7 +6,11 @@ loader loads.
 """
 
 import base64
+import contextlib
+import functools
 import json
+import subprocess
+import sys
 import threading
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,47 +81,32 @@ class GrpcService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-def rest_handler(server):
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            path, verb = self.path.removeprefix("/v1/models/").split(":")
-            name, *kind = path.split("/")
-            version = None
-            if kind:
-                version = int(kind[1]) if kind[0] == "versions" else kind[1]
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            rows = [base64.b64decode(row["b64"]) for row in body["instances"]]
-            signature = body["signature_name"]
-            inputs = {INPUT_NAMES[signature]: np.array(rows, object)}
-            try:
-                assert verb == "predict"
-                outputs = server.predict(name, version, signature, inputs)
-            except (LookupError, tf.errors.InvalidArgumentError) as error:
-                text = str(error)
-                return self.reply(400, {"error": text})
-            predictions = [
-                {
-                    key: [
-                        item.decode() if isinstance(item, bytes) else item
-                        for item in values[index].tolist()
-                    ]
-                    for key, values in outputs.items()
-                }
-                for index in range(len(rows))
+def answer_rest(server, handler, body):
+    path, verb = handler.path.removeprefix("/v1/models/").split(":")
+    name, *kind = path.split("/")
+    version = None
+    if kind:
+        version = int(kind[1]) if kind[0] == "versions" else kind[1]
+    body = json.loads(body)
+    rows = [base64.b64decode(row["b64"]) for row in body["instances"]]
+    signature = body["signature_name"]
+    inputs = {INPUT_NAMES[signature]: np.array(rows, object)}
+    try:
+        assert verb == "predict"
+        outputs = server.predict(name, version, signature, inputs)
+    except (LookupError, tf.errors.InvalidArgumentError) as error:
+        return reply(handler, 400, {"error": str(error)})
+    predictions = [
+        {
+            key: [
+                item.decode() if isinstance(item, bytes) else item
+                for item in values[index].tolist()
             ]
-            return self.reply(200, {"predictions": predictions})
-
-        def reply(self, code, content):
-            data = json.dumps(content).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *arguments):
-            pass
-
-    return Handler
+            for key, values in outputs.items()
+        }
+        for index in range(len(rows))
+    ]
+    return reply(handler, 200, {"predictions": predictions})
 
 
 @pytest.fixture(scope="module")
@@ -127,28 +116,57 @@ def server(classifier, labels, tmp_path_factory):
     return ModelServer(folder)
 
 
-@pytest.fixture(scope="module")
-def addresses(server):
+@contextlib.contextmanager
+def grpc_server(service):
     pool = grpc.server(
         futures.ThreadPoolExecutor(2),
         options=[("grpc.max_receive_message_length", -1)],
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        GrpcService(server), pool
-    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, pool)
     port = pool.add_insecure_port("localhost:0")
     pool.start()
-    rest = ThreadingHTTPServer(("localhost", 0), rest_handler(server))
-    thread = threading.Thread(target=rest.serve_forever)
-    thread.start()
-    yield {
-        "grpc": f"localhost:{port}",
-        "rest": f"http://localhost:{rest.server_port}",
-    }
-    rest.shutdown()
-    thread.join()
-    rest.server_close()
-    pool.stop(None).wait()
+    try:
+        yield f"localhost:{port}"
+    finally:
+        pool.stop(None).wait()
+
+
+@contextlib.contextmanager
+def web_server(answer):
+    """A server that gives each request and its body to `answer`; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            answer(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as rest:
+        thread = threading.Thread(target=rest.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{rest.server_port}"
+        finally:
+            rest.shutdown()
+            thread.join()
+
+
+def reply(handler, code, content):
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    handler.send_response(code)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+@pytest.fixture(scope="module")
+def addresses(server):
+    with (
+        grpc_server(GrpcService(server)) as grpc_address,
+        web_server(functools.partial(answer_rest, server)) as rest_address,
+    ):
+        yield {"grpc": grpc_address, "rest": rest_address}
 
 
 def png(image):
@@ -254,30 +272,93 @@ def test_no_server_is_one_line(address, tmp_path, capsys):
         (b"<html>", "does not answer like TensorFlow Serving"),
         (b"[]", "must hold the outputs classes and scores"),
         (b'{"predictions": [[0.1, 0.9]]}', "must hold the outputs classes and scores"),
+        # Labels would stand by wrong images.
+        (b'{"predictions": []}', "a row for each of 1 images. Received: 0 rows"),
     ],
 )
 def test_other_web_servers_are_one_line(body, message, tmp_path, capsys):
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
     (tmp_path / "a.png").write_bytes(b"any")
-    with ThreadingHTTPServer(("localhost", 0), Handler) as rest:
-        thread = threading.Thread(target=rest.serve_forever)
-        thread.start()
-        address = f"http://localhost:{rest.server_port}"
+    with web_server(lambda handler, _: reply(handler, 200, body)) as address:
         code = main([f"--image={tmp_path / 'a.png'}", f"--server={address}"])
-        rest.shutdown()
-        thread.join()
     assert code == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_server_that_drips_is_late(part, with_length):
+    stop = threading.Event()
+
+    def drip(handler, _):
+        start = b"HTTP/1.1 200 OK\r\n"
+        start += b"Content-Length: 99\r\n" if with_length else b""
+        start += b"\r\n" if part == "body" else b"X: "
+        with contextlib.suppress(OSError):
+            handler.wfile.write(start)
+            while not stop.wait(0.05):
+                handler.wfile.write(b"x")
+
+    with (
+        web_server(drip) as address,
+        pytest.raises(ConnectionError, match=r"within 0\.5 seconds"),
+    ):
+        try:
+            classify([b"any"], config(address, timeout=0.5))
+        finally:
+            stop.set()
+
+
+@pytest.mark.parametrize("code", [502, 503, 504])
+def test_what_is_not_available_is_the_same_error_over_rest_and_grpc(code):
+    with (
+        web_server(
+            lambda handler, _: reply(handler, code, {"error": "loading"})
+        ) as address,
+        pytest.raises(ConnectionError, match="does not answer: loading"),
+    ):
+        classify([b"any"], config(address))
+
+
+class Unready(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def Predict(self, request, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, "loading")
+
+
+class OneRow(prediction_service_pb2_grpc.PredictionServiceServicer):
+    def Predict(self, request, context):
+        response = predict_pb2.PredictResponse()
+        response.outputs["classes"].CopyFrom(tf.make_tensor_proto([[b"cat"]]))
+        response.outputs["scores"].CopyFrom(tf.make_tensor_proto([[0.9]]))
+        return response
+
+
+@pytest.mark.parametrize(
+    "service,error,message",
+    [
+        (Unready(), ConnectionError, "does not answer: loading"),
+        (OneRow(), ValueError, "a row for each of 2 images. Received: 1 rows"),
+        (
+            prediction_service_pb2_grpc.PredictionServiceServicer(),
+            ValueError,
+            "the server refuses",
+        ),
+    ],
+    ids=["unavailable", "too few rows", "not implemented"],
+)
+def test_faults_over_grpc(service, error, message):
+    with grpc_server(service) as address, pytest.raises(error, match=message):
+        classify([b"any", b"other"], config(address))
+
+
+def test_rest_needs_no_tensorflow(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"any")
+    code = (
+        "import sys; from export.client import main; "
+        f"assert main(['--image={tmp_path / 'a.png'}', '--server=http://localhost:1'])"
+        " == 2; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_rest_to_the_port_of_grpc_is_one_line(addresses, tmp_path, capsys):
@@ -293,13 +374,9 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, capsys):
         def Predict(self, request, context):
             return predict_pb2.PredictResponse()
 
-    pool = grpc.server(futures.ThreadPoolExecutor(1))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), pool)
-    port = pool.add_insecure_port("localhost:0")
-    pool.start()
     (tmp_path / "a.png").write_bytes(png(images[0]))
-    code = main([f"--image={tmp_path / 'a.png'}", f"--server=localhost:{port}"])
-    pool.stop(None).wait()
+    with grpc_server(Service()) as address:
+        code = main([f"--image={tmp_path / 'a.png'}", f"--server={address}"])
     assert code == 2
     error = capsys.readouterr().err
     assert "must hold the outputs" in error and len(error.strip().splitlines()) == 1
