@@ -18,9 +18,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["EvaluateConfig"],
         "images": ["CellImages", "CleanImages", "OnlineImages", "StoredImages"],
         "lineup": ["Lineup"],
+        "models": ["evaluate_models"],
         "predict": ["open_cache", "predict_cells"],
         "robustness": ["Estimate", "RobustnessTable"],
         "tables": ["format_table", "write_tables"],
-        "verb": ["evaluate", "evaluate_models"],
+        "verb": ["evaluate"],
     },
 )
