@@ -90,9 +90,10 @@ def test_the_whole_chain_and_its_resumption(small):
 
 
 def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        run_study(StudyConfig(**{**small, "dataset": "/nonexistent/images"}))
-    assert not list(tmp_path.iterdir())
+    for name in ("dataset", "corrupted"):
+        with pytest.raises(FileNotFoundError, match="nonexistent"):
+            run_study(StudyConfig(**{**small, name: "/nonexistent/images"}))
+        assert not list(tmp_path.iterdir())
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "notes.txt").write_text("mine")
     with pytest.raises(

@@ -19,7 +19,11 @@ from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
-from v1keras.studies.measure import measure_held_out_images, measure_test_images
+from v1keras.studies.measure import (
+    check_test_images,
+    measure_held_out_images,
+    measure_test_images,
+)
 from v1keras.training import DistillConfig, Run, distill, open_dataset
 
 # What recipes may not change: then they would not be compared on equal terms.
@@ -121,6 +125,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     students = config.read_recipes()
     base, *members = (Run.open(path) for path in (config.base, *config.members))
     dataset = open_dataset(config)
+    check_test_images(config, dataset)
     out = Path(config.out)
     rows = []
     for name, student in students.items():

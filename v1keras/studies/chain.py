@@ -18,6 +18,7 @@ from v1keras.files import claim, write_json
 from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
+    check_test_images,
     measure_test_images,
     members_on_held_out_images,
 )
@@ -74,6 +75,7 @@ def run_study(config: StudyConfig) -> Path:
         defaults={"settings": defaults_of(StudyConfig)},
     )
     dataset = open_dataset(config)
+    check_test_images(config, dataset)
     # Only now: a refused data set leaves nothing behind.
     write_json(out / _STUDY_FILE, {"settings": settings})
     runs = _train_all(config, dataset)

@@ -19,6 +19,7 @@ from v1keras.evaluation import (
     predict_cells,
 )
 from v1keras.evaluation.config import EvaluationSettings
+from v1keras.evaluation.images import open_images
 from v1keras.evaluation.members import analyse_members
 from v1keras.evaluation.report import Section, members_section
 from v1keras.evaluation.runs import RunModels, run_fingerprints
@@ -47,7 +48,25 @@ def measure_test_images(
         A `RobustnessTable`.
     """
     print("\nEvaluation under corruptions", flush=True)
-    settings = EvaluateConfig(
+    return evaluate(_evaluation(config, runs), runs, dataset, lineup)
+
+
+def check_test_images(config: TrainingSettings, dataset: ImageDataset) -> None:
+    """Opens the corrupted test images, so that nothing is trained if some are missing.
+
+    Args:
+        config: `StudyConfig` or `AblationConfig`.
+        dataset: `ImageDataset`.
+
+    Raises:
+        FileNotFoundError: if there is no such corrupted set.
+        ValueError: if it lacks some of the cells, or is not of these images.
+    """
+    open_images(_evaluation(config, {}), dataset)
+
+
+def _evaluation(config: TrainingSettings, runs: Mapping[str, Run]) -> EvaluateConfig:
+    return EvaluateConfig(
         **settings_of(config, EvaluationSettings),
         out=f"{config.out}/{EVALUATION_FOLDER}",
         models=tuple(str(run.path) for run in runs.values()),
@@ -56,7 +75,6 @@ def measure_test_images(
         seed=config.seed,
         strategy=config.strategy,
     )
-    return evaluate(settings, runs, dataset, lineup)
 
 
 def measure_held_out_images(
