@@ -7,7 +7,7 @@
 Each figure comes from a process of its own. Two that are compared take turns, round
 after round, on the same cores with the same number of threads; the ratio is the median
 over rounds of the ratio of their medians. `--scaling` times ours alone, over image
-size, batch, channels, members and cores, and draws the plot of docs/performance.md.
+size, batch, channels, members and cores, and draws the plot of docs/notes/performance.md.
 """
 
 import dataclasses
