@@ -59,7 +59,7 @@ def test_shapes_fingerprints_tell_sizes_apart():
 
 @pytest.mark.parametrize("name", ["shapes:x", "shapes:3", "shapes:100:100:100"])
 def test_bad_numbers_of_shapes(name):
-    with pytest.raises(ValueError, match=f"TRAIN:TEST.*Received: {name}"):
+    with pytest.raises(ValueError, match=f"TRAIN:TEST.*Received: name={name}"):
         load_dataset(name)
 
 
@@ -182,7 +182,7 @@ def test_an_empty_class_is_named(tmp_path, write_classes):
     write_classes(tmp_path)
     (tmp_path / "elk").mkdir()
     (tmp_path / "elk" / "notes.txt").write_text("none yet")
-    with pytest.raises(ValueError, match="'elk' has no images"):
+    with pytest.raises(ValueError, match=r"no image in .*elk"):
         load_dataset(tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_an_unreadable_image_is_named(tmp_path, write_classes):
     bad = tmp_path / "dog" / "dog_3.png"
     bad.write_bytes(b"not an image")
     dataset = load_dataset(tmp_path)
-    with pytest.raises(ValueError, match=r"cannot read .*dog_3\.png"):
+    with pytest.raises(ValueError, match=r"must be whole.*dog_3\.png"):
         for name in ("train", "validation", "test"):
             dataset.split(name)
 
@@ -242,7 +242,9 @@ def test_unknown_split():
 
 
 def test_a_missing_folder():
-    with pytest.raises(FileNotFoundError, match=r"no such folder: \./nowhere/images"):
+    with pytest.raises(
+        FileNotFoundError, match=r"name='\./nowhere/images', which is no folder"
+    ):
         load_dataset("./nowhere/images")
 
 

@@ -92,5 +92,5 @@ def test_sets_without_labels_are_refused(write_tfds):
 
 def test_sets_that_do_not_fit_into_memory_are_refused(write_tfds):
     data_dir = write_tfds("alone", {"train": _examples([0, 1], 3)}, _features())
-    with pytest.raises(ValueError, match="more than `memory_limit`"):
+    with pytest.raises(ValueError, match="`memory_limit` must hold all images"):
         load_dataset("alone", data_dir=data_dir, memory_limit=0.0)

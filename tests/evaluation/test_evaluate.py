@@ -193,7 +193,7 @@ def test_classes_of_model_and_data_must_agree(tmp_path, make_run, capsys):
         ("--compare=/no/such/folder", "folder of an evaluation"),
         ("--noise_samples=0", "at least 1"),
         ("--max_images=0", "at least 1"),
-        ("--corrupted=/no/such/folder", "no such folder"),
+        ("--corrupted=/no/such/folder", "which is no folder"),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, make_run, capsys, flag, message):
@@ -212,7 +212,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path, make_run, capsys):
 
 
 def test_what_is_no_run_is_refused(tmp_path, capsys):
-    assert "No such run" in refused(capsys, tmp_path / "out", "--models=/nowhere")
+    assert "run directory must exist" in refused(
+        capsys, tmp_path / "out", "--models=/nowhere"
+    )
 
 
 def test_a_stored_set_that_lacks_cells_needs_permission(tmp_path, make_run, capsys):

@@ -315,10 +315,10 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
     [
         (["--out=OUT"], "--run is required"),
         (["--run=RUNS/base"], "--out is required"),
-        (["--run=RUNS/nothing", "--out=OUT"], "No such run directory"),
-        (["--run=RUNS", "--out=OUT"], "is not a run directory"),
+        (["--run=RUNS/nothing", "--out=OUT"], "run directory must exist"),
+        (["--run=RUNS", "--out=OUT"], "must hold config.json"),
         (["--run=RUNS/unfinished", "--out=OUT"], "is not finished"),
-        (["--run=RUNS/base,RUNS/other", "--out=OUT"], "differ in their classes"),
+        (["--run=RUNS/base,RUNS/other", "--out=OUT"], "must have the same classes"),
         (["--run=RUNS/base", "--out=RUNS/base/config.json"], "must be a folder"),
         (["--run=RUNS/base", "--out=OUT", "--formats=onnx"], "`formats` must be"),
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),

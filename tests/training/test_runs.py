@@ -131,27 +131,27 @@ def test_a_refused_run_leaves_nothing_behind(tiny, change):
 def test_a_truncated_checkpoint_or_model_is_a_clear_error(tiny, change):
     run = train(change(tiny, epochs=1))
     (run.path / "model.keras").write_bytes(b"PK\x03\x04half")
-    with pytest.raises(ValueError, match=r"model.keras cannot be read"):
+    with pytest.raises(ValueError, match=r"must be whole.*model.keras"):
         run.load_model()
     config = json.loads((run.path / "config.json").read_text())
     config["result"] = None
     (run.path / "config.json").write_text(json.dumps(config))
     (weights_file,) = run.path.rglob("*.weights.h5")
     weights_file.write_bytes(weights_file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint .*epoch_0001 cannot be read"):
+    with pytest.raises(ValueError, match=r"checkpoint must be whole.*epoch_0001"):
         train(change(tiny, epochs=1))
 
 
 def test_opening_what_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No such run directory"):
+    with pytest.raises(FileNotFoundError, match="run directory must exist"):
         Run.open(tmp_path / "missing")
-    with pytest.raises(FileNotFoundError, match="is not a run directory"):
+    with pytest.raises(FileNotFoundError, match="must hold config"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{half")
-    with pytest.raises(ValueError, match="not the configuration of a run"):
+    with pytest.raises(ValueError, match="configuration of a run must be JSON"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text('{"kind": "member", "settings": {}}')
-    with pytest.raises(ValueError, match="Missing: name, variant"):
+    with pytest.raises(ValueError, match="without name, variant"):
         Run.open(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_distillation(tiny, change, tmp_path):
     # The student alone was saved: as many weights as a member has.
     assert model.count_params() == members[0].load_model().count_params()
 
-    with pytest.raises(FileNotFoundError, match="No such run directory"):
+    with pytest.raises(FileNotFoundError, match="run directory must exist"):
         distill(change(config, members=(str(tmp_path / "nobody"),), out="unused"))
     other = members[1].path / "config.json"
     content = json.loads(other.read_text())

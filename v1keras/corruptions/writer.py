@@ -259,7 +259,7 @@ def _processes(
                     yield future.result()
             except BrokenProcessPool:
                 raise OSError(
-                    "a process ended before its work, perhaps for lack of memory; the "
+                    "A process must not end before its work, as it does without memory; the "
                     f"same call resumes. Received: workers={workers}"
                 ) from None
             except BaseException:

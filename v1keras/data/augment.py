@@ -57,6 +57,8 @@ def transform_images(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 tensor (B, H, W, C).
     """
+    # Not `keras.ops.image.affine_transform`, which computes the same: under JAX or
+    # PyTorch as Keras' backend it could not run in `tf.data`.
     resampled = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,

@@ -20,7 +20,7 @@ from v1keras.data.images import SUFFIXES, ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
 
 _ACCEPTED = (
-    "A corrupted set is a folder in the layout of ImageNet-C "
+    "`path` must be a folder in the layout of ImageNet-C "
     "(corruption/severity/class/ or category/corruption/severity/class/), a folder "
     "with the .npy files of CIFAR-10-C or CIFAR-100-C, or the name of a corrupted set "
     "of TensorFlow Datasets such as tfds:cifar10_corrupted"
@@ -85,7 +85,7 @@ class CorruptedSet(abc.ABC):
         """
         if (corruption, severity) not in self._sources:
             raise ValueError(
-                "there is no such cell. "
+                "`corruption` and `severity` must be those of a stored cell. "
                 f"Received: corruption={corruption!r}, severity={severity}"
             )
         images, labels, ids = self._read(self._sources[corruption, severity], severity)
@@ -107,7 +107,7 @@ class CorruptedSet(abc.ABC):
         if different.size:
             label = different[0]
             raise ValueError(
-                "all cells must show the same images. Received: "
+                "Every cell must show the same images. Received: "
                 f"{counts[label]} of class {self.class_names[label]} in {cell[0]} "
                 f"{cell[1]}, {self._counts[label]} in others of {self.name}"
             )
@@ -154,7 +154,7 @@ class _NpySet(CorruptedSet):
         self._labels = np.load(Path(name) / "labels.npy")
         if self._labels.ndim != 1 or len(self._labels) % len(SEVERITIES):
             raise ValueError(
-                "labels.npy must hold as many labels for each of the 5 severities. "
+                "`labels.npy` must hold as many labels for each of the 5 severities. "
                 f"Received: shape {self._labels.shape} in {name}"
             )
         _check_indexed_classes(class_names, int(self._labels.max()) + 1, name)
@@ -166,7 +166,7 @@ class _NpySet(CorruptedSet):
         is_rgb = stored.ndim == 4 and stored.shape[3] == 3
         if not is_rgb or len(stored) != count or stored.dtype != np.uint8:
             raise ValueError(
-                f"an archive must hold uint8 RGB images ({count}, H, W, 3). "
+                f"`{Path(path).name}` must hold uint8 RGB images ({count}, H, W, 3). "
                 f"Received: {stored.dtype} {stored.shape} in {path}"
             )
 
@@ -279,7 +279,9 @@ def open_corrupted(
         name = name.removeprefix("tfds:")
         found = _tfds_cells(name)
     else:
-        raise FileNotFoundError(f"there is no such folder: {name}. {_ACCEPTED}")
+        raise FileNotFoundError(
+            f"{_ACCEPTED}. Received: path={name}, which is no folder"
+        )
     sources = _benchmark_cells(found, name, allow_partial)
     common = (name, class_names, image_size, sources)
     if not folder.is_dir():
@@ -296,17 +298,20 @@ def _benchmark_cells(
         cell = canonical_name(stored_name), severity
         if cell in by_cell:
             raise ValueError(
-                f"{cell[0]} {severity} is stored twice: {by_cell[cell]} and {source}"
+                "`path` must hold every cell once. Received: "
+                f"{cell[0]} {severity} in {by_cell[cell]} and in {source}"
             )
         by_cell[cell] = source
     wanted = [(c, s) for c in BENCHMARK for s in SEVERITIES]
     missing = [f"{c} {s}" for c, s in wanted if (c, s) not in by_cell]
     if len(missing) == len(wanted):
-        raise ValueError(f"{name} holds no cell of a benchmark. {_ACCEPTED}")
+        raise ValueError(
+            f"{_ACCEPTED}. Received: path={name}, with no cell of a benchmark"
+        )
     if missing and not allow_partial:
         raise ValueError(
-            "the benchmark has 15 x 5 cells; `allow_partial` goes on without some of "
-            f"them. Missing in {name}: {', '.join(missing)}"
+            "`path` must hold the benchmark's 15 x 5 cells unless `allow_partial` is "
+            f"True. Received: path={name}, without {', '.join(missing)}"
         )
     return {cell: by_cell[cell] for cell in wanted if cell in by_cell}
 
@@ -334,8 +339,8 @@ def _npy_cells(archives: list[Path]) -> list[tuple[str, int, str]]:
     by_name = {path.stem: path for path in archives}
     if by_name.pop("labels", None) is None:
         raise ValueError(
-            "the archives of CIFAR-C come with a file labels.npy. "
-            f"Received: none in {archives[0].parent}"
+            "`path` must hold labels.npy beside the archives of CIFAR-C. "
+            f"Received: path={archives[0].parent}"
         )
     return [
         (name, severity, str(path))
@@ -350,10 +355,7 @@ def _tfds_cells(name: str) -> list[tuple[str, int, str]]:
     try:
         configs = tfds.builder_cls(name).BUILDER_CONFIGS
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"there is no folder and no data set of that name. {_ACCEPTED}. "
-            f"Received: {name}"
-        ) from error
+        raise ValueError(f"{_ACCEPTED}. Received: path={name}") from error
     parts = [config.name.rpartition("_") for config in configs]
     return [
         (stem, int(severity), f"{name}/{stem}_{severity}")
@@ -385,12 +387,12 @@ def _check_indexed_classes(class_names: Sequence[str], count: int, place: str) -
     names = [name.lower() for name in class_names]
     if len(names) != count:
         raise ValueError(
-            f"the model has {len(names)} classes, but the labels of {place} "
-            f"count {count}"
+            f"`class_names` must be as many as the labels of {place} count. "
+            f"Received: {len(names)} classes, labels that count {count}"
         )
     ordered = list(_CIFAR10) if count == len(_CIFAR10) else sorted(names)
     if names != ordered and not _are_indices(names):
         raise ValueError(
-            f"the labels of {place} are indices of CIFAR's classes in alphabetical "
-            f"order, but the model's classes are {', '.join(names[:10])}"
+            f"`class_names` must be CIFAR's classes in alphabetical order, whose indices "
+            f"are the labels of {place}. Received: {', '.join(names[:10])}"
         )

@@ -21,7 +21,7 @@ VALIDATION_SOURCES = ("fold", "test")
 """Where the images come from on which the choices of training are made."""
 
 _ACCEPTED = (
-    "A data set is `shapes` (or shapes:TRAIN:TEST with numbers of images), a folder "
+    "`name` must be shapes (or shapes:TRAIN:TEST with numbers of images), a folder "
     "(the Tiny ImageNet layout, train/ and val/ with class folders, or class folders "
     "only) or the name of an image classification set of TensorFlow Datasets"
 )
@@ -54,7 +54,7 @@ class Split:
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise ValueError(
-                "images, labels and ids must be equally many. Received: "
+                "`images`, `labels` and `ids` must be equally many. Received: "
                 f"{len(self.images)}, {len(self.labels)}, {len(self.ids)}"
             )
 
@@ -231,7 +231,7 @@ def stratified_split(
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise ValueError(
-                "a class needs at least two images to be divided. "
+                "`labels` must hold at least two images of each class. "
                 f"Received: {len(members)} of the class with label {label}"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
@@ -322,7 +322,9 @@ def load_dataset(
     elif Path(name).expanduser().is_dir():
         parts = _folder_parts(name, image_size, memory_limit)
     elif not re.fullmatch(_TFDS_NAME, name):
-        raise FileNotFoundError(f"there is no such folder: {name}. {_ACCEPTED}")
+        raise FileNotFoundError(
+            f"{_ACCEPTED}. Received: name={name!r}, which is no folder"
+        )
     else:
         parts = _tfds_parts(name, image_size, data_dir, memory_limit)
     return ImageDataset(
@@ -341,8 +343,8 @@ def _shapes_parts(name: str, image_size: int | None) -> dict:
         counts = [0]
     if len(counts) > 2 or any(count < 2 * len(SHAPES) for count in counts):
         raise ValueError(
-            "shapes takes up to two numbers of images, shapes:TRAIN:TEST, each at "
-            f"least {2 * len(SHAPES)}. Received: {name}"
+            "`name` must be shapes:TRAIN:TEST with up to two numbers of images, each at "
+            f"least {2 * len(SHAPES)}. Received: name={name}"
         )
     train, test = [*counts, *_SHAPES_COUNTS[len(counts) :]]
     size = image_size or _SHAPES_SIZE
@@ -417,8 +419,8 @@ def _tfds_parts(
         source = TfdsImages(open_builder(name, data_dir))
     except ValueError as error:
         raise ValueError(
-            f"neither a folder nor TensorFlow Datasets is usable: {error}. {_ACCEPTED}. "
-            f"Received: name={name!r}"
+            f"{_ACCEPTED}. Received: name={name!r}, of which TensorFlow Datasets says: "
+            f"{error}"
         ) from error
     source.prepare()
     size = image_size or source.image_size or _IMAGE_SIZE_OF_MIXED
@@ -426,9 +428,9 @@ def _tfds_parts(
     needed = decoded_gib(sum(source.count(split) for split in roles.values()), size)
     if needed > memory_limit:
         raise ValueError(
-            f"{name} takes {needed:.1f} GiB of memory at {size} pixels, more than "
-            f"`memory_limit`={memory_limit}. Use a smaller `image_size`, or its images "
-            "in class folders, which are read from disk"
+            "`memory_limit` must hold all images of a set of TensorFlow Datasets: take a "
+            "smaller `image_size`, or class folders, which are read from disk. "
+            f"Received: memory_limit={memory_limit} GiB for {needed:.1f} GiB of {name}"
         )
 
     def reader(role: str, split: str) -> Callable[[], Split]:

@@ -67,7 +67,7 @@ def find_images(root: str | os.PathLike) -> Folders:
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no such folder: {root}")
+        raise FileNotFoundError(f"`name` must be a folder. Received: name={root}")
     if (root / "val" / "val_annotations.txt").is_file():
         class_names, splits = _tiny_imagenet(root)
     elif (root / "train").is_dir():
@@ -77,8 +77,8 @@ def find_images(root: str | os.PathLike) -> Folders:
         splits = {"all": list_classes(root, class_names)}
     if len(class_names) < 2:
         raise ValueError(
-            "a data set has at least two class folders with images. "
-            f"Received: {len(class_names)} in {root}"
+            "`name` must be a folder with at least two class folders. "
+            f"Received: name={root} with {len(class_names)}"
         )
     return Folders(class_names, _display_names(root, class_names), splits)
 
@@ -108,8 +108,8 @@ def list_classes(folder: Path, class_names: Sequence[str]) -> FileList:
         found = _image_files(folder / name)
         if not found:
             raise ValueError(
-                f"the class {name!r} has no images (*{', *'.join(SUFFIXES)}): "
-                f"{folder / name}"
+                f"Every class must have images (*{', *'.join(SUFFIXES)}). "
+                f"Received: no image in {folder / name}"
             )
         paths += found
         labels += [label] * len(found)
@@ -155,7 +155,9 @@ def _image_files(folder: Path) -> list[str]:
 
 def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
     if not (root / "train").is_dir():
-        raise ValueError(f"the Tiny ImageNet layout has a folder train/. {root}")
+        raise ValueError(
+            f"`name` must hold train/ beside val/val_annotations.txt. Received: name={root}"
+        )
     class_names = class_folders(root / "train")
     label_of = {name: label for label, name in enumerate(class_names)}
     annotations = root / "val" / "val_annotations.txt"
@@ -164,7 +166,7 @@ def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
         fields = line.split("\t")
         if len(fields) < 2:
             raise ValueError(
-                "a line must hold a file name, a tab and a class. "
+                "`val_annotations.txt` must hold a file name, a tab and a class in each line. "
                 f"Received: line {number} of {annotations}"
             )
         # Other classes are skipped: a subset is made by removing training folders.
@@ -174,14 +176,15 @@ def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
     empty = set(range(len(class_names))) - {label for label, _ in rows}
     if empty:
         raise ValueError(
-            "every class needs validation images. Received: none for "
+            "`val_annotations.txt` must name images of every class. Received: none for "
             f"{_listed(class_names[label] for label in empty)} in {annotations}"
         )
     paths = tuple(str(root / "val" / "images" / name) for _, name in rows)
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} images of {annotations} are missing, such as {missing[0]}"
+            f"`val_annotations.txt` must name images that exist. Received: {len(missing)} "
+            f"images that do not, such as {missing[0]}"
         )
     test = FileList(
         paths,
@@ -203,7 +206,8 @@ def _train_and_held_out(root: Path) -> tuple[tuple[str, ...], dict[str, FileList
     ]
     if not held_out:
         raise ValueError(
-            f"beside train/ there must be val/ or test/ with class folders. {root}"
+            "`name` must hold val/ or test/ with class folders beside train/. "
+            f"Received: name={root}"
         )
     roles = dict(zip(("test", "validation"), held_out, strict=False))
     for role, name in roles.items():
@@ -221,7 +225,10 @@ def check_classes(
     if missing or unknown:
         parts = [f"missing there: {_listed(missing)}"] if missing else []
         parts += [f"only there: {_listed(unknown)}"] if unknown else []
-        raise ValueError(f"the classes of {place} do not match; {'; '.join(parts)}")
+        raise ValueError(
+            f"Class folders must be the same everywhere. Received: {place}, "
+            f"{'; '.join(parts)}"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of the files that count as images, in lower case."""
 
 _ACCEPTED = (
-    "Accepted are 8-bit or 16-bit JPEG, PNG, BMP, WebP and TIFF images in grey or "
-    "RGB, without transparent pixels"
+    "An image must be an 8-bit or 16-bit JPEG, PNG, BMP, WebP or TIFF in grey or RGB, "
+    "without transparent pixels"
 )
 # How each format begins and what must stand in the second half of a whole file.
 # OpenCV fills the missing part of a truncated file with grey and says nothing.
@@ -42,7 +42,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     if data and _is_whole(data):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f"cannot read the image, it is damaged or none: {name}")
+        raise ValueError(
+            f"An image must be whole. Received: {name}, which cannot be read"
+        )
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)
     if image.dtype != np.uint8:

@@ -35,7 +35,7 @@ def open_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "none"
         raise ValueError(
-            f"there is no data set {name!r} in TensorFlow Datasets ({reason})"
+            f"`name` must be in TensorFlow Datasets. Received: name={name!r} ({reason})"
         ) from error
 
 
@@ -66,7 +66,7 @@ class TfdsImages:
         preferred = [key for key in labels if key == "label"] or labels
         if len(images) != 1 or len(preferred) != 1:
             raise ValueError(
-                "an image classification set has one image and one class label. "
+                "`name` must be a set with one image and one class label. "
                 f"Received: {self.builder.info.full_name} with {sorted(items)}"
             )
         return images[0], preferred[0]
@@ -91,8 +91,8 @@ class TfdsImages:
             self.builder.download_and_prepare()
         except ImportError as error:
             raise ValueError(
-                f"preparing {self.builder.name} takes a package that is not installed: "
-                f"{error}"
+                "`name` must be a set whose packages are installed. "
+                f"Received: name={self.builder.name} ({error})"
             ) from error
 
     def roles(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Keeping the best model and everything that a killed training needs to go on."""
+"""Keeping the best model and everything that a killed training needs to resume."""
 
 import csv
 import dataclasses
@@ -74,8 +74,8 @@ class RunCheckpoint(keras.callbacks.Callback):
             model.load_weights(newest / _WEIGHTS_FILE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
-                f"The checkpoint {newest} cannot be read ({error}). Remove it to go on "
-                "from the one before, or from the start"
+                f"A checkpoint must be whole; remove it to resume from the one before, or "
+                f"from the start. Received: {newest}, which cannot be read ({error})"
             ) from error
         self._plateau_state = state.pop("plateau")
         rate = state.pop("learning_rate")

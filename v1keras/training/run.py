@@ -61,22 +61,22 @@ class Run:
         path = Path(path)
         file = path / CONFIG_FILE
         if not path.is_dir():
-            raise FileNotFoundError(f"No such run directory: {path}")
+            raise FileNotFoundError(f"A run directory must exist. Received: {path}")
         if not file.is_file():
             raise FileNotFoundError(
-                f"{path} is not a run directory: it holds no {CONFIG_FILE}"
+                f"A run directory must hold {CONFIG_FILE}. Received: {path}"
             )
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
             missing = [key for key in _KEYS if key not in config]
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
             raise ValueError(
-                f"{file} is not the configuration of a run ({error!r})"
+                f"The configuration of a run must be JSON. Received: {file} ({error!r})"
             ) from error
         if missing:
             raise ValueError(
-                f"{file} is not the configuration of a run: it must hold "
-                f"{', '.join(_KEYS)}. Missing: {', '.join(missing)}"
+                f"The configuration of a run must hold {', '.join(_KEYS)}. "
+                f"Received: {file} without {', '.join(missing)}"
             )
         return cls(path, config)
 
@@ -142,14 +142,15 @@ class Run:
         file = self.path / MODEL_FILE
         if not file.is_file():
             raise FileNotFoundError(
-                f"{self.path} holds no {MODEL_FILE}: no epoch was finished there"
+                f"A run directory must hold {MODEL_FILE}, which the first epoch writes. "
+                f"Received: {self.path}"
             )
         try:
             return keras.models.load_model(file, compile=False)
         except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
             raise ValueError(
-                f"{file} cannot be read; it may be truncated ({error}). Train the run "
-                "again in a new folder"
+                "A model file must be whole; train the run again in a new folder. "
+                f"Received: {file}, which cannot be read ({error})"
             ) from error
 
 
@@ -188,8 +189,9 @@ def check_same_classes(runs: list[Run]) -> None:
         check_classes(first, f"run {run.path}", run.class_names)
         if run.image_size != first.image_size:
             raise ValueError(
-                f"The runs {first.path} ({first.image_size} pixels) and {run.path} "
-                f"({run.image_size} pixels) differ in image size"
+                "Runs must have the same image size. Received: "
+                f"{first.path} with {first.image_size} pixels, {run.path} with "
+                f"{run.image_size}"
             )
 
 
@@ -208,8 +210,9 @@ def check_classes(run: Run, other: str, class_names: Sequence[str]) -> None:
         return
     different = sorted(set(class_names) ^ set(run.class_names))
     raise ValueError(
-        f"The run {run.path} ({len(run.class_names)} classes) and the {other} "
-        f"({len(class_names)} classes) differ in their classes: "
+        "Runs and data sets must have the same classes in the same order. Received: the "
+        f"run {run.path} with {len(run.class_names)} and the {other} with "
+        f"{len(class_names)}, which differ in "
         f"{', '.join(different[:3]) or 'their order'}"
     )
 

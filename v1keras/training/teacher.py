@@ -43,7 +43,7 @@ def cached_logits(
     """Computes the logits of `config.teacher_views` views, or reads them.
 
     Each view is a float16 `.npy` file, written to a temporary name and renamed, so that
-    an interrupted call goes on with the views that are missing. Its noise and its
+    an interrupted call resumes with the views that are missing. Its noise and its
     augmentation depend on the seed and the number of the view only.
 
     Args:
