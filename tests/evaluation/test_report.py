@@ -280,11 +280,13 @@ def test_pictures_carry_their_pixels():
 
 
 def test_labels_are_moved_apart_but_not_more_than_needed():
-    assert _spread([0, 50, 100], 10, 0, 100) == [0, 50, 100]
-    moved = _spread([50, 51, 52], 10, 0, 100)
-    assert moved == [41, 51, 61]
-    edge = _spread([99, 100], 10, 0, 100)
-    assert edge == [90, 100]
+    for places, moved in (
+        ([0, 50, 100], [0, 50, 100]),
+        ([50, 51, 52], [41, 51, 61]),
+        ([99, 100], [90, 100]),
+        ([0, 1, 70], [0, 10, 70]),
+    ):
+        np.testing.assert_allclose(_spread(places, 10, 0, 100), moved)
 
 
 def test_a_variant_has_one_colour_and_no_other_has_it(make_table):

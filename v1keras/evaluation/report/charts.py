@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
 
 from v1keras.evaluation.cells import CLEAN, EXTRA, MEAN, Cell, cell_weights
 from v1keras.evaluation.report.blocks import Bar, Bars, printable
@@ -89,45 +90,19 @@ def gain_bars(table: RobustnessTable, group: str) -> Bars:
     high = max([low + 0.01, 0.01, *filter(np.isfinite, ends)])
     bars = []
     for model in models:
-        value, lower, upper = estimates[model, group]
-        text = signed(value) if table.baseline else f"{100 * value:.1f}"
-        known = np.isfinite(value)
-        bars.append(
-            Bar(
-                name=model,
-                text=f"{text} %" if known else "–",
-                value=value if known else 0.0,
-                low=lower if known else 0.0,
-                high=upper if known else 0.0,
-                colour=colour_class(table, model),
-                strong=is_strong(table, model),
-            )
-        )
-    return Bars(tuple(bars), low, high, _ticks(low, high, table.baseline))
-
-
-def point_bars(points: dict[str, float], scale: float, colour: str) -> Bars:
-    """Bars of percentage points, the longest first.
-
-    Args:
-        points: dict from name to value in 0..1.
-        scale: float. The largest value of all charts that are to be compared.
-        colour: str. The class of their colour.
-
-    Returns:
-        `Bars`.
-    """
-    order = sorted(points, key=lambda name: -points[name])
-    scale = max(scale, 0.001)
-    return Bars(
-        tuple(
-            Bar(name, signed(points[name], 1), *3 * (points[name],), colour)
-            for name in order
-        ),
-        -scale,
-        scale,
-        ((0.0, "0"),),
+        value, *interval = estimates[model, group]
+        text = f"{signed(value) if table.baseline else f'{100 * value:.1f}'} %"
+        if not np.isfinite(value):
+            text, value, interval = "–", 0.0, (0.0, 0.0)
+        colour, strong = colour_class(table, model), is_strong(table, model)
+        bars.append(Bar(model, text, value, *interval, colour, strong))
+    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ticks = tuple(
+        (place, f"{signed(place) if table.baseline else f'{100 * place:.0f}'} %")
+        for place in places.tolist()
+        if low <= place <= high
     )
+    return Bars(tuple(bars), low, high, ticks)
 
 
 def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
@@ -147,7 +122,7 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
     bars = _ROW * len(bar_order(table))
     width, height = _PANEL * columns, (bars + 60) * rows + 30
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(width, height)
+        figure = Figure((width * _PIXEL, height * _PIXEL))
         for i, group in enumerate(groups):
             row, column = divmod(i, columns)
             left, top = _PANEL * column + _NAMES, 56 + (bars + 60) * row
@@ -188,7 +163,7 @@ def severity_curves(table: RobustnessTable, group: str) -> Markup:
     }
     top = 100 * np.nanmax(list(curves.values()))
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(360, 270)
+        figure = Figure((360 * _PIXEL, 270 * _PIXEL))
         axes = _axes(figure, 30, 124, 10, 34)
         for model, curve in curves.items():
             thick = table.roles[model] != "member"
@@ -223,7 +198,7 @@ def reliability_diagram(table: RobustnessTable, model: str) -> Markup:
         Markup. An `<svg>` element.
     """
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(230, 210)
+        figure = Figure((230 * _PIXEL, 210 * _PIXEL))
         axes = _axes(figure, 36, 16, 8, 42)
         axes.plot([0, 1], [0, 1], color=(0, 0, 0, 0.5), linewidth=0.8, dashes=(2, 2))
         for kind in ("clean", "corrupted"):
@@ -277,17 +252,6 @@ def signed(value: float, digits: int = 0) -> str:
     """A share in %, with a sign that zero has none of and a minus as wide as a plus."""
     text = f"{100 * value:+.{digits}f}" if digits else signed_percent(value)
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _ticks(
-    low: float, high: float, baseline: str | None
-) -> tuple[tuple[float, str], ...]:
-    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return tuple(
-        (place, f"{signed(place) if baseline else f'{100 * place:.0f}'} %")
-        for place in places.tolist()
-        if low <= place <= high
-    )
 
 
 def _draw_bars(axes: Axes, chart: Bars, colours: dict[str, str]) -> None:
@@ -392,29 +356,12 @@ def _short(name: str) -> str:
 
 def _spread(
     positions: Sequence[float], gap: float, low: float, high: float
-) -> list[float]:
+) -> np.ndarray:
     """Ascending positions at least `gap` apart and within limits, little moved."""
-    # Clusters of labels that touch are centred on the mean of where they belong.
-    clusters: list[list[float]] = []
-    for position in positions:
-        clusters.append([position])
-        while len(clusters) > 1:
-            before, last = clusters[-2], clusters[-1]
-            reach = gap * (len(before) + len(last)) / 2
-            if np.mean(last) - np.mean(before) >= reach:
-                break
-            clusters[-2:] = [before + last]
-    result = []
-    for cluster in clusters:
-        half = gap * (len(cluster) - 1) / 2
-        centre = min(max(float(np.mean(cluster)), low + half), high - half)
-        result += [centre - half + gap * i for i in range(len(cluster))]
-    return result
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of this size in pixels, without pyplot's global state."""
-    return Figure(figsize=(width * _PIXEL, height * _PIXEL))
+    # Without the gaps they need only ascend; of all that do, these are closest.
+    gaps = gap * np.arange(len(positions))
+    moved = isotonic_regression(positions - gaps).x
+    return np.clip(moved, low, high - gap * (len(positions) - 1)) + gaps
 
 
 def _axes(figure: Figure, left: float, right: float, top: float, bottom: float) -> Axes:
@@ -432,31 +379,26 @@ def _axes(figure: Figure, left: float, right: float, top: float, bottom: float) 
 
 def _svg(figure: Figure, title: str) -> Markup:
     """The figure as an element of a page, in the page's font and colours."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    used = set(re.findall(r"#(\w+)", file.getvalue()))
     svg = ET.fromstring(file.getvalue())
-    for parent in svg.iter():
-        for child in list(parent):
-            if child.tag.endswith(("}metadata", "}style")):
-                parent.remove(child)
-    used = set(re.findall(rb"#(\w+)", file.getvalue()))
     for element in svg.iter():
+        for style in element.findall("{*}style"):
+            element.remove(style)
+        # Without namespaces, which HTML knows.
         element.tag = element.tag.rpartition("}")[2]
         attributes = {k.rpartition("}")[2]: v for k, v in element.attrib.items()}
-        name = attributes.get("id", "")
-        if name == "ink" or name == "muted" or name.startswith("model-"):
-            attributes["class"] = name
         # Matplotlib numbers its groups; charts of a page would share the numbers.
-        if name.encode() not in used:
-            attributes.pop("id", None)
+        if attributes.get("id") not in used:
+            name = attributes.pop("id", "")
+            if re.fullmatch(r"ink|muted|model-\d+", name):
+                attributes["class"] = name
         if "style" in attributes:
-            style = attributes["style"].replace("#000000", "currentColor")
-            attributes["style"] = re.sub(r"font-family: [^;]*;? ?", "", style)
+            style = re.sub(r"font-family: [^;]*; ?", "", attributes["style"])
+            attributes["style"] = style.replace("#000000", "currentColor")
         element.attrib = attributes
-        element.text, element.tail = (
-            text if text and text.strip() else None
-            for text in (element.text, element.tail)
-        )
     label = printable(title)
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-label": label}
     return Markup(ET.tostring(svg, encoding="unicode", short_empty_elements=False))

@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
 
-from v1keras.evaluation.cells import CLEAN, MEAN, Cell
+from v1keras.evaluation.cells import MEAN, Cell
 from v1keras.evaluation.report.blocks import Section, printable
-from v1keras.evaluation.report.charts import signed
+from v1keras.evaluation.report.charts import bar_order, is_strong, signed
 from v1keras.evaluation.report.palette import DIVERGING, model_colours
 from v1keras.evaluation.report.sections import settings_section, table_sections
 from v1keras.evaluation.robustness import RobustnessTable
@@ -28,33 +28,9 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-class Requirement(NamedTuple):
-    """Something that a report needs, and whether it is there.
-
-    Args:
-        name: str.
-        met: bool.
-    """
-
-    name: str
-    met: bool
-
-
-class Sentence(NamedTuple):
-    """The values of a sentence of the headline, as text in %."""
-
-    model: str
-    accuracy: str
-    baseline: str
-    baseline_accuracy: str
-    gain: str
-    low: str
-    high: str
-
-
 def required_measurements(
     table: RobustnessTable, samples: Mapping[Cell, np.ndarray] | None = None
-) -> list[Requirement]:
+) -> dict[str, bool]:
     """Everything that a complete report of this table is made from.
 
     Args:
@@ -62,28 +38,22 @@ def required_measurements(
         samples: mapping from `Cell` to image, or None when the report shall show none.
 
     Returns:
-        List of `Requirement`.
+        dict from the name of a measurement to whether it is there.
     """
-    requirements = [
-        Requirement(f"{model} in {cell}", (model, cell) in table.results)
+    required = {
+        f"{model} in {cell}": (model, cell) in table.results
         for model in table.models
         for cell in table.planned
-    ]
-    kinds = ["clean", *(["corrupted"] if table.planned != (CLEAN,) else [])]
-    requirements += [
-        Requirement(
-            f"calibration of {model}, {kind}", (model, kind) in table.reliability
-        )
-        for model in table.models
-        for kind in kinds
-    ]
+    }
+    for model in table.models:
+        for kind in ("clean", "corrupted")[: len(table.planned)]:
+            known = (model, kind) in table.reliability
+            required[f"calibration of {model}, {kind}"] = known
     if samples is not None:
-        names = dict.fromkeys(cell.corruption for cell in table.planned)
         shown = {cell.corruption for cell in samples}
-        requirements += [
-            Requirement(f"sample of {name}", name in shown) for name in names
-        ]
-    return requirements
+        for cell in table.planned:
+            required[f"sample of {cell.corruption}"] = cell.corruption in shown
+    return required
 
 
 def write_report(
@@ -125,7 +95,8 @@ def write_report(
     ...     sections=[Section("Notes", ("Whatever belongs here.",))],
     ... )
     """
-    missing = [r.name for r in required_measurements(table, samples) if not r.met]
+    required = required_measurements(table, samples)
+    missing = [name for name, there in required.items() if not there]
     if missing and not allow_partial:
         raise ValueError(
             "A report needs every measurement that it declares. "
@@ -134,9 +105,12 @@ def write_report(
     parts = [*table_sections(table, samples), *sections]
     if settings:
         parts.append(settings_section(settings))
+    base = table.groups.get((table.baseline, MEAN))
     page = _TEMPLATES.get_template("report.html").render(
         title=title,
         headline=_headline(table),
+        baseline=table.baseline,
+        base=f"{100 * base.accuracy.value:.1f}" if base else "",
         size=table.size(),
         few_images=0 < table.image_counts()[1] < 1000,
         missing=f"{len(missing)} measurements are missing: {_some(missing)}"
@@ -213,22 +187,24 @@ class _References(HTMLParser):
         self.found += re.findall(wrong, style)
 
 
-def _headline(table: RobustnessTable) -> list[Sentence]:
+def _headline(table: RobustnessTable) -> list[dict[str, str]]:
     """One sentence per ensemble and student: the result that readers look for."""
     if table.baseline is None or MEAN not in table.summary_groups:
         return []
-    base = table.groups[table.baseline, MEAN].accuracy.value
-    strong = [m for m in table.models if table.roles[m] in ("ensemble", "student")]
-    return [
-        Sentence(
-            model,
-            f"{100 * table.groups[model, MEAN].accuracy.value:.1f}",
-            table.baseline,
-            f"{100 * base:.1f}",
-            *map(signed, table.groups[model, MEAN].gain),
-        )
-        for model in sorted(strong, key=lambda m: table.roles[m] != "ensemble")
-    ]
+    sentences = []
+    for model in bar_order(table):
+        if is_strong(table, model):
+            result = table.groups[model, MEAN]
+            value, low, high = map(signed, result.gain)
+            sentences.append(
+                {
+                    "model": model,
+                    "accuracy": f"{100 * result.accuracy.value:.1f}",
+                    "gain": value,
+                    "interval": f"{low} to {high}",
+                }
+            )
+    return sentences
 
 
 def _some(names: Sequence[str], count: int = 6) -> str:

@@ -9,6 +9,8 @@ from v1keras.evaluation.cells import CLEAN, MEAN, Cell
 from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.members import MemberAnalysis
 from v1keras.evaluation.report.blocks import (
+    Bar,
+    Bars,
     Figure,
     Figures,
     Heading,
@@ -23,7 +25,6 @@ from v1keras.evaluation.report.charts import (
     colour_class,
     gain_bars,
     is_strong,
-    point_bars,
     reliability_diagram,
     severity_curves,
     signed,
@@ -63,8 +64,10 @@ def members_section(analysis: MemberAnalysis, images: str) -> Section:
         for group in (MEAN, *(g for g in analysis.groups if g != MEAN))
     }
     longest = max(abs(v) for values in points.values() for v in values.values())
+    # One scale for all groups, so that charts can be compared.
+    scale = max(longest, 0.001)
     charts = tuple(
-        Figure(group, point_bars(values, longest, "accent"))
+        Figure(group, Bars(_point_bars(values), -scale, scale, ((0.0, "0"),)))
         for group, values in points.items()
     )
     rows = tuple(
@@ -446,6 +449,15 @@ def _gain_note(gain: Estimate) -> tuple[str, str]:
     value, low, high = map(signed, gain)
     sure = gain.low > 0 or gain.high < 0
     return f"{value} %\n[{low}, {high}]", "sure" if sure else ""
+
+
+def _point_bars(points: Mapping[str, float]) -> tuple[Bar, ...]:
+    """Bars of percentage points, the longest first."""
+    order = sorted(points, key=lambda name: -points[name])
+    return tuple(
+        Bar(name, signed(points[name], 1), *3 * (points[name],), "accent")
+        for name in order
+    )
 
 
 def _pair(row: Comparison) -> TableCell:
