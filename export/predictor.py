@@ -1,12 +1,15 @@
 """What every exported format is made from: a Keras classifier as one function."""
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
 from v1keras.layers.neuronal_noise import noise_layers
+
+_SEED_STRIDE = 0x2545F491  # an odd constant: the seeds of operations lie far apart
 
 
 class Predictor(tf.Module):
@@ -51,12 +54,11 @@ class Predictor(tf.Module):
 
 @contextlib.contextmanager
 def _served_noise(model: keras.Model) -> Iterator[None]:
-    """Makes functions that are traced meanwhile draw noise in a way fit for serving.
+    """Makes functions that are traced meanwhile draw stochastic noise fit for serving.
 
-    Fixed noise becomes a weight: LiteRT cannot draw it, and a server need not draw the
-    same pattern for each request. Stochastic noise comes from a random operation
-    instead of a seed that is a variable, so that a served model has no state that
-    concurrent requests would change; it still begins with the seed when loaded.
+    It comes from TensorFlow's random operation, which every server has: no function that
+    XLA must compile, and no seed in a variable that concurrent requests would change.
+    It still begins with the seed when a model is loaded.
 
     Args:
         model: keras.Model. It is the same afterwards.
@@ -64,14 +66,9 @@ def _served_noise(model: keras.Model) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    draws = {"fixed": _FixedDraw, "stochastic": _StochasticDraw}
-    layers = [
-        layer
-        for layer in noise_layers(model)
-        if layer.noise in draws and layer.noise_gain > 0
-    ]
+    layers = [layer for layer in noise_layers(model) if layer.is_stochastic]
     for layer in layers:
-        layer.source = draws[layer.noise](layer.seed)
+        layer.source = _random_source(layer.seed)
     try:
         yield
     finally:
@@ -79,33 +76,13 @@ def _served_noise(model: keras.Model) -> Iterator[None]:
             layer.source = None
 
 
-class _FixedDraw:
-    """Draws once, outside the traced graph, which then refers to the variable."""
+def _random_source(seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    # Operations with equal seeds draw equal numbers, and the members of an ensemble
+    # that share a layer must not.
+    seeds = itertools.count(seed, _SEED_STRIDE)
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._variable: tf.Variable | None = None
+    def draw(responses: tf.Tensor) -> tf.Tensor:
+        shape, own_seed = tf.shape(responses), next(seeds) % 2**31
+        return tf.random.normal(shape, dtype=responses.dtype, seed=own_seed)
 
-    def __call__(self, responses: tf.Tensor) -> tf.Tensor:
-        if self._variable is None:
-            shape = (1, *responses.shape[1:])
-            with tf.init_scope():
-                pattern = keras.random.normal(
-                    shape, dtype=responses.dtype, seed=self._seed
-                )
-                self._variable = tf.Variable(
-                    pattern, trainable=False, name="fixed_noise"
-                )
-        return tf.convert_to_tensor(self._variable)
-
-
-class _StochasticDraw:
-    """Draws anew in each call of the traced graph."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __call__(self, responses: tf.Tensor) -> tf.Tensor:
-        return tf.random.normal(
-            tf.shape(responses), dtype=responses.dtype, seed=self._seed
-        )
+    return draw

@@ -155,14 +155,16 @@ def test_unique_labels_names_only_what_is_ambiguous():
 
 
 @pytest.mark.parametrize("noise", ["fixed", "stochastic"])
-def test_served_noise_is_a_weight_or_drawn_anew(noise, tmp_path):
+def test_served_noise_is_a_constant_or_drawn_anew(noise, tmp_path):
     inputs = keras.Input((16, 16, 3))
     outputs = keras.layers.GlobalAveragePooling2D()(NeuronalNoise(noise=noise)(inputs))
     model = keras.Model(inputs, outputs)
     write_saved_model(model, "abc", tmp_path)
     definition = (tmp_path / "saved_model.pb").read_bytes()
     assert (b"RandomStandardNormal" in definition) == (noise == "stochastic")
-    assert b"StatelessRandom" not in definition
+    # Nothing that only some servers can compile, and no state that requests change.
+    assert b"StatelessRandom" not in definition and b"Bitwise" not in definition
+    assert b"noise_seed" not in definition
     pixels = np.full((2, 16, 16, 3), 100, np.float32)
     served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     first, second = (served(images=pixels)["logits"].numpy() for _ in range(2))
@@ -170,3 +172,15 @@ def test_served_noise_is_a_weight_or_drawn_anew(noise, tmp_path):
     # The model itself draws as before.
     calls = [model.predict(pixels, verbose=0) for _ in range(2)]
     assert np.array_equal(*calls) == (noise == "fixed")
+
+
+def test_members_that_share_a_front_end_draw_their_own_noise(tmp_path):
+    layer = NeuronalNoise()
+    inputs = keras.Input((16, 16, 3))
+    calls = [layer(inputs, stream=stream) for stream in range(2)]
+    difference = keras.layers.Subtract()(calls)
+    outputs = keras.layers.GlobalMaxPooling2D()(difference)
+    write_saved_model(keras.Model(inputs, outputs), "abc", tmp_path)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    answer = served(images=np.full((2, 16, 16, 3), 100, np.float32))
+    assert answer["logits"].numpy().min() > 0
