@@ -1,5 +1,6 @@
 """Distillation of a teacher's knowledge into a student."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -11,10 +12,11 @@ from v1keras.models.losses import FeatureLoss, LabelLoss, SoftTargetLoss
 
 
 class Distiller(keras.Model):
-    """Trains a student on labels and on the answers of a frozen teacher.
+    """Trains a student on labels and on the answers of a teacher.
 
     `loss = alpha * SoftTargetLoss(teacher, student) + (1 - alpha) * LabelLoss
-    + feature_weight * FeatureLoss(teacher's features, student's)`.
+    + feature_weight * FeatureLoss(teacher's features, student's)`, and the student's
+    regularisers.
 
     The teacher runs in inference mode on the images that the student sees; its V1
     noise stays as it is set. Or its logits come with the batch: `fit` and `evaluate`
@@ -23,7 +25,10 @@ class Distiller(keras.Model):
     distiller's own: `compile` takes optimizer and metrics (on labels and student
     logits) only. `teacher_agreement`, how often the two name the same class, is always
     reported. With `alpha=0` and no feature matching nothing is asked of a teacher.
-    `evaluate` reports the same losses; `save` writes the student alone.
+
+    The teacher is no part of the distiller: it is neither trained nor changed, and
+    `save_weights` leaves it out. A distiller is there for training only; what is kept
+    is the student: `distiller.student.save(...)`, `distiller.student.export(...)`.
 
     Args:
         teacher: `keras.Model` that gives logits, for example an ensemble, or None where
@@ -33,8 +38,8 @@ class Distiller(keras.Model):
         alpha: float. Weight of the soft targets, in [0, 1]. Defaults to `0.5`.
         soft_target_scale: float or None. Factor on the divergence; None for `T^2`.
         teacher_scale: float. Factor on the teacher's logits. Defaults to `1.0`.
-        teacher_draws: int. The teacher's answer is the mean over so many draws of its
-            noise. Defaults to `1`.
+        teacher_draws: int. How many draws of its noise the teacher's answer is the
+            mean of. Defaults to `1`.
         feature_layer: str or None. The student's layer whose output learns to predict
             the teacher's, through a 1x1 projection where channels differ. Maps must
             have one size.
@@ -44,7 +49,9 @@ class Distiller(keras.Model):
         **kwargs: the arguments of every `keras.Model`.
 
     Raises:
-        ValueError: if the shapes of the two disagree or a value is out of range.
+        ValueError: if the shapes of the two disagree or a value is out of range; by
+            `compile`, if it is given a loss.
+        NotImplementedError: by `save`, `export` and `get_config`.
 
     Example:
 
@@ -92,7 +99,6 @@ class Distiller(keras.Model):
             )
         if teacher is not None:
             _check_shapes(teacher, student)
-            teacher.trainable = False
         self.student = student
         self.alpha = alpha
         self.feature_weight = feature_weight
@@ -106,21 +112,14 @@ class Distiller(keras.Model):
         if self._is_taught:
             self._soft_mean = keras.metrics.Mean(name="soft_target_loss")
             self._agreement = keras.metrics.Mean(name="teacher_agreement")
-        answering = student
         if self._matches:
             teacher = with_features(teacher, teacher_layers or [feature_layer])
-            answering = with_features(student, [feature_layer])
+            self.student_with_features = with_features(student, [feature_layer])
             self.feature_loss = FeatureLoss()
             self._feature_mean = keras.metrics.Mean(name="feature_loss")
-            self.projection = _projection(teacher, answering)
-        # Within functions neither the teacher nor a second view of the student is a
-        # part of the distiller, whose weights would be counted and saved.
-        self._answer = lambda images, training: answering(images, training=training)
-        self._teach = None
-        if teacher is not None:
-            draws = teacher_draws if is_stochastic(teacher) else 1
-            self._teach = lambda images: _mean_answer(teacher, images, draws)
-        self.built = True
+            self.projection = _projection(teacher, self.student_with_features)
+        self._teacher = None if teacher is None else _Teacher(teacher, teacher_draws)
+        self.build(student.input_shape)
 
     @classmethod
     def paper(
@@ -158,8 +157,22 @@ class Distiller(keras.Model):
             **kwargs,
         )
 
+    def build(self, input_shape):
+        if self._matches:
+            self.projection.build(self.student_with_features.output["features"].shape)
+
+    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
+        """Takes the arguments of `keras.Model.compile`, without a loss."""
+        if loss is not None:
+            raise ValueError(
+                "`loss` must be left out: a `Distiller` has its own losses. "
+                f"Received: loss={loss}"
+            )
+        super().compile(optimizer, **kwargs)
+
     def call(self, images, training=None):
-        return self._answer(images, training)
+        model = self.student_with_features if self._matches else self.student
+        return model(images, training=training)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -190,7 +203,7 @@ class Distiller(keras.Model):
                 features,
                 sample_weight,
             )
-        if self.losses:  # regularisers of the student
+        if self.losses:  # regularisers of the student, which `super` adds up
             loss = loss + super().compute_loss(x, y, y_pred, sample_weight, training)
         return loss
 
@@ -199,19 +212,30 @@ class Distiller(keras.Model):
         logits = y_pred["logits"] if self._matches else y_pred
         return super().compute_metrics(x, labels, logits, sample_weight)
 
-    def save(self, filepath, overwrite=True, **kwargs):
-        """Saves the student, which is all that will be used."""
-        self.student.save(filepath, overwrite=overwrite, **kwargs)
+    def get_config(self):
+        """Refuses; `save` and `clone_model` do, too."""
+        raise NotImplementedError(
+            "A `Distiller` cannot be saved or copied; save what it trains by "
+            "`distiller.student.save(...)`, or its weights by "
+            "`distiller.save_weights(...)`."
+        )
+
+    def export(self, *args, **kwargs):
+        """Refuses."""
+        raise NotImplementedError(
+            "A `Distiller` cannot be exported; export what it trains by "
+            "`distiller.student.export(...)`."
+        )
 
     def _taught(self, images, logits) -> dict:
         """What the teacher says, from the batch or from the teacher itself."""
         if logits is None or self._matches:
-            if self._teach is None:
+            if self._teacher is None:
                 raise ValueError(
                     "Without a teacher its logits must come with the batch, as "
                     "y = (labels, logits). Received: y = labels"
                 )
-            answer = self._teach(images)
+            answer = self._teacher(images)
         else:
             answer = {"logits": logits}
         return {
@@ -225,6 +249,25 @@ class Distiller(keras.Model):
         # gradient needs it; the means that are shown take the undivided samples.
         mean.update_state(loss.call(target, prediction), sample_weight)
         return loss(target, prediction, sample_weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Teacher:
+    """A teacher and its draws: no layer, so that Keras neither trains nor saves it."""
+
+    model: keras.Model
+    draws: int
+
+    def __call__(self, images) -> dict:
+        """The mean of several calls, whose noise differs."""
+        draws = self.draws if is_stochastic(self.model) else 1
+        answers = [self.model(images, training=False) for _ in range(draws)]
+        if not isinstance(answers[0], dict):
+            answers = [{"logits": answer} for answer in answers]
+        return {
+            name: sum(ops.cast(each[name], "float32") for each in answers) / draws
+            for name in answers[0]
+        }
 
 
 def _check_shapes(teacher: keras.Model, student: keras.Model) -> None:
@@ -244,17 +287,6 @@ def _labels_and_logits(y) -> tuple:
     return y if isinstance(y, tuple | list) else (y, None)
 
 
-def _mean_answer(teacher: keras.Model, images, draws: int) -> dict:
-    """The mean of several calls, whose noise differs."""
-    answers = [teacher(images, training=False) for _ in range(draws)]
-    if not isinstance(answers[0], dict):
-        answers = [{"logits": answer} for answer in answers]
-    return {
-        name: sum(ops.cast(each[name], "float32") for each in answers) / draws
-        for name in answers[0]
-    }
-
-
 def _projection(teacher: keras.Model, student: keras.Model) -> keras.layers.Layer:
     """From the student's features to the teacher's number of channels."""
     theirs, own = (model.output["features"].shape for model in (teacher, student))
@@ -263,12 +295,7 @@ def _projection(teacher: keras.Model, student: keras.Model) -> keras.layers.Laye
             "The feature maps of teacher and student must have one size. Received: "
             f"{theirs[1:-1]} and {own[1:-1]}"
         )
-    same = theirs[-1] == own[-1]
-    layer = (
-        keras.layers.Identity(name="projection")
-        if same
-        # On maps, a dense layer is a 1x1 convolution.
-        else keras.layers.Dense(theirs[-1], use_bias=False, name="projection")
-    )
-    layer.build(own)
-    return layer
+    if theirs[-1] == own[-1]:
+        return keras.layers.Identity(name="projection")
+    # On maps, a dense layer is a 1x1 convolution.
+    return keras.layers.Dense(theirs[-1], use_bias=False, name="projection")
