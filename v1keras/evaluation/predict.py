@@ -15,8 +15,7 @@ import tensorflow as tf
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
-from v1keras.layers import is_stochastic, set_noise
-from v1keras.layers.neuronal_noise import noise_layers
+from v1keras.layers import is_stochastic, noise
 from v1keras.quiet import verbosity
 
 LOGITS_DTYPES = ("float32", "float16")
@@ -122,36 +121,17 @@ def predict_cells(
     bar = None
     if progress:
         bar = keras.utils.Progbar(len(missing), verbose=verbosity(), unit_name="cell")
-    with contextlib.ExitStack() as noise_is_on:
-        for model in models.values():
-            noise_is_on.enter_context(_noise_on(model))
-        predictors = {name: _Predictor(model, draws) for name, model in models.items()}
-        for done, (cell, names) in enumerate(missing.items(), start=1):
+    predictors = {name: _Predictor(model, draws) for name, model in models.items()}
+    for done, (cell, names) in enumerate(missing.items(), start=1):
+        with contextlib.ExitStack() as noise_is_on:
+            for name in names:
+                mode = noise(models[name], "stochastic", _seed(seed, name, cell))
+                noise_is_on.enter_context(mode)
             if names:
-                for name in names:
-                    set_noise(models[name], "stochastic", seed=_seed(seed, name, cell))
-                _predict_cell(
-                    cache,
-                    cell,
-                    {name: predictors[name] for name in names},
-                    images,
-                    batch_size,
-                )
-            if bar is not None:
-                bar.update(done)
-
-
-@contextlib.contextmanager
-def _noise_on(model: keras.Model) -> Iterator[None]:
-    """Switches the noise of a model on, and back to what it was at the end."""
-    before = [(layer, layer.noise, layer.seed) for layer in noise_layers(model)]
-    set_noise(model, "stochastic")
-    try:
-        yield
-    finally:
-        set_noise(model, "stochastic")
-        for layer, mode, seed in before:
-            layer.set_mode(mode, seed)
+                those = {name: predictors[name] for name in names}
+                _predict_cell(cache, cell, those, images, batch_size)
+        if bar is not None:
+            bar.update(done)
 
 
 def _predict_cell(
@@ -214,12 +194,16 @@ class _Predictor:
         self._model = model
         self._strategy = model.distribute_strategy
         self._replicas = self._strategy.num_replicas_in_sync
-        self._draws = noise_samples if is_stochastic(model) else 1
+        self._noise_samples = noise_samples
+
+    # Both are found out when they are needed, after the noise was switched on.
+    @functools.cached_property
+    def _draws(self) -> int:
+        return self._noise_samples if is_stochastic(self._model) else 1
 
     @functools.cached_property
     def _call(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        # Compiled when it is needed, after the noise was switched on; later calls of
-        # `set_noise` only change the seed, which is a variable.
+        # Later calls of `noise` only change the seed, which is a variable.
         def answer(images: tf.Tensor) -> tf.Tensor:
             logits = self._model(tf.cast(images, tf.float32), training=False)
             return tf.cast(logits, tf.float32)
