@@ -19,7 +19,6 @@ from v1keras.evaluation.metrics import (
     measure,
     pairwise_disagreement,
     relative_gain,
-    relative_mce_alexnet,
 )
 from v1keras.evaluation.robustness import (
     CellResult,
@@ -98,12 +97,10 @@ def build_table(
     kinds = {kind: there for kind, there in kinds.items() if there}
     relative_to_alexnet = {}
     if alexnet and set(corrupted_cells(tuple(ALEXNET_ERRORS))) <= set(cells):
-        about = {"benchmark": "imagenet-c", "image_size": 224}
         for model in lineup.shown:
             values = {cell: results[model, cell].accuracy.value for cell in cells}
-            relative_to_alexnet[model] = (
-                mce_alexnet(values, **about),
-                relative_mce_alexnet(values, **about),
+            relative_to_alexnet[model] = mce_alexnet(
+                values, benchmark="imagenet-c", image_size=224
             )
     return RobustnessTable(
         lineup=lineup,

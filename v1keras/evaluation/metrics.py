@@ -56,23 +56,10 @@ def _check(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return logits.astype(np.float64), labels
 
 
-def correctness(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether each image is classified correctly, for each noise draw.
-
-    Args:
-        logits: array of shape `(images, classes)` or `(draws, images, classes)`.
-        labels: integer array of shape `(images,)`.
-
-    Returns:
-        bool array of shape `(draws, images)`.
-    """
-    logits, labels = _check(logits, labels)
-    return logits.argmax(axis=-1) == labels
-
-
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Fraction of images whose largest logit is that of their label."""
-    return float(correctness(logits, labels).mean())
+    logits, labels = _check(logits, labels)
+    return float((logits.argmax(axis=-1) == labels).mean())
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -256,103 +243,50 @@ def error_correlation(correct: np.ndarray) -> np.ndarray:
         A symmetric float array of shape `(members, members)`; NaN for a member that is
         right, or wrong, on all images.
     """
-    centred = np.asarray(correct, np.float64)
-    centred = centred - centred.mean(axis=1, keepdims=True)
-    covariance = centred @ centred.T
-    scale = np.sqrt(np.diag(covariance))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return covariance / np.outer(scale, scale)
-
-
-def mean_corruption_error(accuracies: Mapping[Cell, float]) -> float:
-    """Raw mean corruption error: mean over corruptions of the mean error.
-
-    Not normalised by any reference model; see `mce_alexnet` for that.
-
-    Args:
-        accuracies: mapping from `Cell` to accuracy in 0..1. Clean ones are left out.
-
-    Returns:
-        float in 0..1.
-    """
-    return 1.0 - mean_over_corruptions(accuracies)
-
-
-def _alexnet_cells(
-    accuracies: Mapping[Cell, float], benchmark: str, image_size: int
-) -> dict[str, float]:
-    """Errors per corruption, if AlexNet's may be set against them."""
-    if benchmark != "imagenet-c" or image_size != 224:
-        raise ValueError(
-            "`benchmark` must be 'imagenet-c' and `image_size` 224, for which AlexNet's "
-            "errors are published; see `mean_corruption_error` for other images. "
-            f"Received: benchmark={benchmark!r}, image_size={image_size}"
-        )
-    wanted = corrupted_cells(tuple(ALEXNET_ERRORS))
-    missing = [str(cell) for cell in wanted if cell not in accuracies]
-    if missing:
-        raise ValueError(
-            "`accuracies` must have all 15 corruptions at all 5 severities. "
-            f"Received: accuracies without {', '.join(missing)}"
-        )
-    return {
-        name: 1.0 - mean_over_corruptions(accuracies, [name]) for name in ALEXNET_ERRORS
-    }
+        return np.corrcoef(np.asarray(correct, np.float64))
 
 
 def mce_alexnet(
     accuracies: Mapping[Cell, float], *, benchmark: str, image_size: int
-) -> float:
-    """Mean corruption error relative to AlexNet's, the mCE of ImageNet-C.
+) -> tuple[float, float]:
+    """Corruption errors relative to AlexNet's: mCE and relative mCE of ImageNet-C.
 
-    Hendrycks & Dietterich (2019): the mean over the 15 corruptions of the model's error
-    divided by AlexNet's, each averaged over severities. 1 is as fragile as AlexNet.
+    Hendrycks & Dietterich (2019): means over the 15 corruptions, each averaged over
+    severities. mCE is of the model's error / AlexNet's error; relative mCE, how much
+    error corruptions add, of (the model's error - its clean error) / (AlexNet's error -
+    its clean error). 1 is as fragile as AlexNet.
 
     Args:
-        accuracies: mapping from `Cell` to accuracy in 0..1, complete for 15 x 5 cells.
+        accuracies: mapping from `Cell` to accuracy in 0..1, complete for 15 x 5 cells
+            and clean images.
         benchmark: str. Must be `"imagenet-c"`: there are no such errors of AlexNet for
             Tiny ImageNet-C or CIFAR-10-C.
         image_size: int. Must be 224.
 
     Returns:
-        float.
+        A tuple of two floats, mCE and relative mCE.
     """
-    errors = _alexnet_cells(accuracies, benchmark, image_size)
-    return float(np.mean([errors[name] / ALEXNET_ERRORS[name] for name in errors]))
-
-
-def relative_mce_alexnet(
-    accuracies: Mapping[Cell, float], *, benchmark: str, image_size: int
-) -> float:
-    """Relative mCE of ImageNet-C: how much error corruptions add, against AlexNet.
-
-    Hendrycks & Dietterich (2019): the mean over the 15 corruptions of (the model's
-    error - its clean error) / (AlexNet's error - its clean error).
-
-    Args:
-        accuracies: mapping from `Cell` to accuracy in 0..1, complete for 15 x 5 cells
-            and clean images.
-        benchmark: str. Must be `"imagenet-c"`.
-        image_size: int. Must be 224.
-
-    Returns:
-        float.
-    """
-    errors = _alexnet_cells(accuracies, benchmark, image_size)
-    if CLEAN not in accuracies:
+    if benchmark != "imagenet-c" or image_size != 224:
         raise ValueError(
-            "`accuracies` must have the one on clean images. Received: accuracies without clean-0"
+            "`benchmark` must be 'imagenet-c' and `image_size` 224, for which AlexNet's "
+            "errors are published. "
+            f"Received: benchmark={benchmark!r}, image_size={image_size}"
         )
-    clean_error = 1.0 - accuracies[CLEAN]
-    return float(
-        np.mean(
-            [
-                (errors[name] - clean_error)
-                / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR)
-                for name in errors
-            ]
+    wanted = (CLEAN, *corrupted_cells(tuple(ALEXNET_ERRORS)))
+    missing = [str(cell) for cell in wanted if cell not in accuracies]
+    if missing:
+        raise ValueError(
+            "`accuracies` must have clean images and all 15 corruptions at all 5 "
+            f"severities. Received: accuracies without {', '.join(missing)}"
         )
+    theirs = np.array(list(ALEXNET_ERRORS.values()))
+    errors = np.array(
+        [1.0 - mean_over_corruptions(accuracies, [name]) for name in ALEXNET_ERRORS]
     )
+    added = errors - (1.0 - accuracies[CLEAN])
+    relative = np.mean(added / (theirs - ALEXNET_CLEAN_ERROR))
+    return float(np.mean(errors / theirs)), float(relative)
 
 
 def relative_gain(accuracy: np.ndarray, baseline: np.ndarray) -> np.ndarray:
