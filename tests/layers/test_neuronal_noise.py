@@ -5,7 +5,13 @@ import tensorflow as tf
 from scipy import stats
 
 import v1keras
-from v1keras.layers import NeuronalNoise, is_stochastic, noise_layers, set_noise
+from v1keras.layers import (
+    NeuronalNoise,
+    is_stochastic,
+    noise_layers,
+    set_noise,
+    set_noise_share,
+)
 
 SCALE, LEVEL = 0.286, 0.071
 
@@ -203,3 +209,23 @@ def test_refusals():
         NeuronalNoise(noise_scale=0)
     with pytest.raises(ValueError, match="noise='loud'"):
         NeuronalNoise(noise="loud")
+
+
+@pytest.mark.parametrize("mode", ["fixed", "stochastic"])
+def test_share_reaches_what_is_compiled(mode):
+    model = functional(NeuronalNoise())
+
+    def noise_of(share):
+        set_noise(model, mode, seed=1)
+        set_noise_share(model, share)
+        compiled = model.predict(RESPONSES, verbose=0) - RESPONSES
+        set_noise(model, mode, seed=1)
+        np.testing.assert_allclose(model(RESPONSES) - RESPONSES, compiled, atol=1e-5)
+        return compiled
+
+    whole = noise_of(1.0)
+    assert np.std(whole) > 1
+    np.testing.assert_allclose(noise_of(0.25), 0.25 * whole, atol=1e-4)
+    np.testing.assert_array_equal(noise_of(0.0), 0 * whole)
+    with pytest.raises(ValueError, match="must be between 0 and 1"):
+        set_noise_share(model, 1.5)

@@ -13,6 +13,7 @@ from v1keras.layers.neuronal_noise import (
     noise,
     noise_layers,
     set_noise,
+    set_noise_share,
 )
 from v1keras.layers.random_corruption import RandomCorruption
 from v1keras.layers.shared_vone_blocks import SharedVOneBlocks
@@ -37,4 +38,5 @@ __all__ = [
     "noise",
     "noise_layers",
     "set_noise",
+    "set_noise_share",
 ]

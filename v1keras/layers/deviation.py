@@ -21,7 +21,7 @@ def deviation(
         responses: tensor of any shape, noiseless.
         noise_scale: float. From responses to spikes.
         noise_level: float. Spontaneous activity, in spikes.
-        noise_gain: float. Factor on the standard deviation.
+        noise_gain: float or scalar tensor. Factor on the standard deviation.
         epsilon: float. Variance, in spikes, where there is no activity. Defaults to
             `1e-4`.
         signed: bool. Whether negative responses are activity too. Defaults to `False`.
@@ -31,4 +31,5 @@ def deviation(
     """
     spikes = responses * noise_scale + noise_level
     spikes = ops.abs(spikes) if signed else ops.relu(spikes)
-    return ops.sqrt(spikes + epsilon) * (noise_gain / noise_scale)
+    factor = ops.cast(noise_gain / noise_scale, spikes.dtype)
+    return ops.sqrt(spikes + epsilon) * factor

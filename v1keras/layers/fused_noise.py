@@ -33,13 +33,13 @@ _QUANTILE = (
 
 
 @tf.function(jit_compile=True, autograph=False)
-def add_noise(responses: tf.Tensor, seed: tf.Tensor, **constants: float) -> tf.Tensor:
+def add_noise(responses: tf.Tensor, seed: tf.Tensor, **constants) -> tf.Tensor:
     """Adds neuronal noise; see `NeuronalNoise` for the formula.
 
     Args:
         responses: float tensor of any shape. Computed in float32 whatever its type.
         seed: integer tensor (2,). The same one draws the same noise.
-        **constants: float. Those of `deviation`.
+        **constants: those of `deviation`.
 
     Returns:
         Tensor of the shape and type of `responses`.

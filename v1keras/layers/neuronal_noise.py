@@ -17,6 +17,9 @@ _REPLICA_STRIDE = 0x9E3779B1
 _LAYER_STRIDE = 1_000_003
 _STREAM_STRIDE = 0x2545F491
 
+# The state of seed generators is whole numbers.
+_SHARE_STEPS = 2**16
+
 
 class _ReplicaSeedGenerator(keras.random.SeedGenerator):
     """A seed generator whose draws differ between replicas of a TF strategy.
@@ -127,6 +130,8 @@ class NeuronalNoise(keras.layers.Layer):
         # generator is handed to them and yet no weight, which files would hold.
         self.noise_mode = keras.random.SeedGenerator(0, name="noise_mode")
         self.set_mode(noise, seed)
+        self.noise_share = keras.random.SeedGenerator(0, name="noise_share")
+        self.set_share(1.0)
         # A function from responses to standard normal numbers, for those who need
         # another source of them; the export does.
         self.source = None
@@ -159,6 +164,23 @@ class NeuronalNoise(keras.layers.Layer):
         self.seed_generator.state.assign([seed, 0])
         self.noise_mode.state.assign([NOISE_MODES.index(noise), seed])
 
+    def set_share(self, share: float) -> None:
+        """Weakens the noise, for functions that are compiled already too.
+
+        Args:
+            share: float. In [0, 1]. The standard deviation becomes this share of what
+                the layer's constants say. It is not kept in files.
+
+        Raises:
+            ValueError: if `share` is out of range.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(
+                f"`share` must be between 0 and 1. Received: share={share}"
+            )
+        self.share = share
+        self.noise_share.state.assign([round(share * _SHARE_STEPS), 0])
+
     def call(self, responses, stream: int = 0):
         if self.noise_gain > 0:
             responses = self._noisy(responses, stream)
@@ -172,10 +194,11 @@ class NeuronalNoise(keras.layers.Layer):
         if in_compiled_step(responses):
             # Drawn before: a branch must not change the state.
             seed, pattern_seed = self._draw_seed(stream), self._pattern_seed(stream)
+            share = ops.cast(self.noise_share.state[0], "float32") / _SHARE_STEPS
             modes = {
-                "stochastic": lambda: self._add_stochastic(responses, seed),
+                "stochastic": lambda: self._add_stochastic(responses, seed, share),
                 "off": lambda: responses,
-                "fixed": lambda: self._add_fixed(responses, pattern_seed),
+                "fixed": lambda: self._add_fixed(responses, pattern_seed, share),
             }
             mode = ops.cast(self.noise_mode.state[0], "int32")
             return ops.switch(mode, [modes[name] for name in NOISE_MODES])
@@ -202,31 +225,31 @@ class NeuronalNoise(keras.layers.Layer):
         _, seed = ops.unstack(self.noise_mode.state, 2)
         return _of_stream(ops.stack([seed, ops.zeros_like(seed)]), stream)
 
-    def _add_stochastic(self, responses, seed):
+    def _add_stochastic(self, responses, seed, share=None):
         if is_tensorflow_on_cpu():  # GPUs draw fast by themselves
             from v1keras.layers import fused_noise
 
-            return fused_noise.add_noise(responses, seed, **self._constants())
+            return fused_noise.add_noise(responses, seed, **self._constants(share))
         normal = self._normal(ops.shape(responses), responses.dtype, seed)
-        return self._add(responses, normal)
+        return self._add(responses, normal, share)
 
-    def _add_fixed(self, responses, seed):
+    def _add_fixed(self, responses, seed, share=None):
         # One pattern for all images: independent of the size of the batch.
         shape = (1, *ops.shape(responses)[1:])
-        return self._add(responses, self._normal(shape, responses.dtype, seed))
+        return self._add(responses, self._normal(shape, responses.dtype, seed), share)
 
-    def _add(self, responses, normal):
-        return responses + normal * deviation(responses, **self._constants())
+    def _add(self, responses, normal, share=None):
+        return responses + normal * deviation(responses, **self._constants(share))
 
     @staticmethod
     def _normal(shape, dtype, seed):
         return keras.random.normal(shape, dtype=dtype, seed=_Drawn(seed))
 
-    def _constants(self) -> dict[str, float]:
+    def _constants(self, share=None) -> dict:
         return {
             "noise_scale": self.noise_scale,
             "noise_level": self.noise_level,
-            "noise_gain": self.noise_gain,
+            "noise_gain": self.noise_gain * (self.share if share is None else share),
             "epsilon": self.epsilon,
             "signed": self.signed,
         }
@@ -305,6 +328,29 @@ def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
     """
     for index, layer in enumerate(noise_layers(model)):
         layer.set_mode(noise, (seed + index * _LAYER_STRIDE) % 2**31)
+
+
+def set_noise_share(model: keras.layers.Layer, share: float) -> None:
+    """Weakens the neuronal noise of every V1 front-end in a model.
+
+    Functions that Keras has compiled follow, so that noise can grow while `fit` trains;
+    `v1keras.training.NoiseWarmup` does that.
+
+    Args:
+        model: Keras model or layer.
+        share: float. In [0, 1]. The standard deviation becomes this share of what it
+            is otherwise; 1 is the full noise again. It is not kept in files.
+
+    Raises:
+        ValueError: if `share` is out of range.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
+    >>> v1keras.layers.set_noise_share(model, 0.5)
+    """
+    for layer in noise_layers(model):
+        layer.set_share(share)
 
 
 @contextlib.contextmanager

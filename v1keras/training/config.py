@@ -103,6 +103,9 @@ class TrainingSettings:
     patience: int = _training(5, "Epochs without improvement before plateau acts.")
     step_epochs: int = _training(20, "Epochs between the steps of step.")
     warmup_epochs: float = _training(1.0, "Epochs of warm-up of cosine.")
+    noise_warmup_epochs: float = _training(
+        0.0, "Epochs over which the neuronal noise grows from none to its full size."
+    )
     augmentation: str = _data(
         "paper",
         "paper: random affine and flip; prime and augmix: random mixtures of other "
@@ -146,7 +149,8 @@ class TrainingSettings:
             value = getattr(self, name)
             require(self, name, value is None or value > 0, "positive")
         for name in (
-            "seed", "split_seed", "weight_decay", "warmup_epochs", "mixup", "cutmix",
+            "seed", "split_seed", "weight_decay", "warmup_epochs",
+            "noise_warmup_epochs", "mixup", "cutmix",
         ):  # fmt: skip
             require(self, name, getattr(self, name) >= 0, "at least 0")
         require(self, "learning_rate", self.learning_rate > 0, "positive")

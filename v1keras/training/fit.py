@@ -27,6 +27,7 @@ from v1keras.models import (
 from v1keras.quiet import verbosity
 from v1keras.training.checkpoint import RunCheckpoint
 from v1keras.training.config import DistillConfig, TrainConfig
+from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
 from v1keras.training.run import (
     CONFIG_FILE,
@@ -265,6 +266,11 @@ def _fit(
         steps_per_epoch=_steps(config, dataset),
         callbacks=[
             *checkpoint.plateau,
+            NoiseWarmup(
+                config.noise_warmup_epochs,
+                # A teacher answers with all of its noise.
+                model.student if isinstance(model, Distiller) else model,
+            ),
             keras.callbacks.TensorBoard(
                 checkpoint.folder / LOG_FOLDER, write_graph=False
             ),
