@@ -5,9 +5,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "ablation": ["AblationConfig", "run_ablation"],
+        "ablation": ["run_ablation"],
         "chain": ["run_study"],
         "config": ["StudyConfig"],
         "pictures": ["filter_sheet"],
+        "recipes": ["AblationConfig"],
     },
 )
