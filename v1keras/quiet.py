@@ -21,12 +21,12 @@ _CHATTER = re.compile(
 def start_tensorflow() -> None:
     """Loads TensorFlow into the process of a command line, without its greetings.
 
-    Warnings and errors still appear, and so does everything that a process which ends
-    within has written. A logging level that the user has set is kept.
+    Errors still appear, and so does everything that a process which ends within has
+    written. A logging level that the user has set is kept.
     """
     if "tensorflow" in sys.modules:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _filtered_stderr():
         import tensorflow as tf
 
