@@ -98,7 +98,7 @@ def gain_bars(table: RobustnessTable, group: str) -> Bars:
         bars.append(Bar(model, text, value, *interval, colour, strong))
     places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
     ticks = tuple(
-        (place, f"{signed(place) if table.baseline else f'{100 * place:.0f}'} %")
+        (place, signed(place) if table.baseline else f"{100 * place:.0f}")
         for place in places.tolist()
         if low <= place <= high
     )
@@ -131,9 +131,9 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
             _draw_bars(axes, gain_bars(table, group), colours)
             axes.set_title(group, loc="left", fontsize=12, fontweight="bold")
         what = (
-            f"Relative accuracy gain over {_short(table.baseline)}, with 95 % intervals"
+            f"Relative accuracy gain over {_short(table.baseline)} in %, with 95 % intervals"
             if table.baseline
-            else "Accuracy, with 95 % intervals"
+            else "Accuracy in %, with 95 % intervals"
         )
         figure.text(0.01, 1 - 14 / height, what, va="center")
         with atomic_write(path) as temporary:

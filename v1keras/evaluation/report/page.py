@@ -88,12 +88,17 @@ def write_report(
 
     Example:
 
-    >>> write_report(
-    ...     "evaluation",
-    ...     table,
-    ...     title="Two variants",
-    ...     sections=[Section("Notes", ("Whatever belongs here.",))],
+    >>> config = v1keras.evaluation.EvaluateConfig(
+    ...     models=["runs/base"],
+    ...     dataset="shapes:24:24",
+    ...     corrupted="none",
+    ...     out="evaluation",
     ... )
+    >>> table = v1keras.evaluation.evaluate(config)
+    1/1 - ...
+    >>> notes = Section("Notes", ("Whatever belongs here.",))
+    >>> write_report("mine", table, title="Mine", sections=[notes]).as_posix()
+    'mine/report.html'
     """
     required = required_measurements(table, samples)
     missing = [name for name, there in required.items() if not there]

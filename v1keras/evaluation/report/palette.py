@@ -27,7 +27,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "student": ("#d6401f", "#ff7a59"),
 }
 # For models of other names, in the order in which they are shown.
-_SPARE = (("#4d555d", "#c3c9cf"), ("#2222e0", "#f2e63a"), ("#9e2b4f", "#f0718f"))
+_SPARE = (("#2222e0", "#f2e63a"), ("#9e2b4f", "#f0718f"), ("#4d555d", "#c3c9cf"))
 # Gains from half to twice the baseline, in eleven steps: brown over grey to blue-green.
 DIVERGING = (
     ("#7a4a0d", "#e0a04a"),
