@@ -232,18 +232,17 @@ def _seeds(table: RobustnessTable) -> Iterator[str | Heading | Table]:
 
 def _gains(table: RobustnessTable) -> Section:
     """Bars per category: the paper's main figure."""
-    figures = tuple(
-        Figure(group, gain_bars(table, group))
-        for group in (*_corrupted_groups(table), "clean")
-    )
-    text = "Thin lines are 95 % intervals by bootstrap over images."
-    if table.baseline is None:
-        return Section("Accuracy per category", (text, Figures(figures)))
-    text = (
-        f"Accuracy relative to that of {table.baseline}: +100 % is twice as often "
-        f"right. {text}"
-    )
-    return Section(f"Gain over {table.baseline} per category", (text, Figures(figures)))
+    groups = (*_corrupted_groups(table), "clean")
+    figures = Figures(tuple(Figure(g, gain_bars(table, g)) for g in groups))
+    note = "Thin lines are 95 % intervals by bootstrap over images."
+    title = "Accuracy per category"
+    if table.baseline is not None:
+        title = f"Gain over {table.baseline} per category"
+        note = (
+            f"Accuracy in % relative to that of {table.baseline}: +100 % is twice as "
+            f"often right. {note}"
+        )
+    return Section(title, (note, figures))
 
 
 def _heat_maps(table: RobustnessTable) -> Section:
@@ -309,17 +308,10 @@ def _step(gain: float) -> int:
 
 def _curves(table: RobustnessTable) -> Section:
     """Accuracy against severity per category."""
-    figures = tuple(
-        Figure(group, severity_curves(table, group))
-        for group in _corrupted_groups(table)
-    )
-    return Section(
-        "Accuracy against severity",
-        (
-            "Accuracy in %, mean over the corruptions of a category.",
-            Figures(figures),
-        ),
-    )
+    groups = _corrupted_groups(table)
+    figures = tuple(Figure(group, severity_curves(table, group)) for group in groups)
+    note = "Accuracy in %, mean over the corruptions of a category."
+    return Section("Accuracy against severity", (note, Figures(figures)))
 
 
 def _calibration(table: RobustnessTable) -> Section:
