@@ -18,6 +18,7 @@ from markupsafe import Markup
 from v1keras.evaluation.report.blocks import printable
 from v1keras.files import write_text
 from v1keras.training import Run
+from v1keras.v1 import Variant
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -237,11 +238,12 @@ def _run_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     backbone = f"{settings.get('arch', '-')}, width {settings.get('width', '-')}"
     if not variant["v1"]:
         return run["name"], variant["name"], backbone, "-", "-", "-"
+    low, high = Variant(**variant).sf_range
     return (
         run["name"],
         variant["name"],
         backbone,
-        f"{variant['sf_min']:g} to {variant['sf_max']:g} cycles/degree",
+        f"{low:g} to {high:g} cycles/degree",
         f"{variant['simple_channels']} simple, {variant['complex_channels']} complex",
         f"gain {variant['noise_gain']:g} in training",
     )

@@ -1,10 +1,22 @@
+import dataclasses
+import warnings
+
 import keras
 import numpy as np
 import pytest
 
 import v1keras
+from v1keras import layers
 from v1keras.models import build_classifier, setting_for
-from v1keras.v1 import V1_VARIANTS, VARIANTS, Variant
+from v1keras.v1 import (
+    NORMALIZING_CONTROLS,
+    NORMALIZING_VARIANTS,
+    V1_VARIANTS,
+    VARIANTS,
+    Variant,
+    get_variant,
+    sample_gabors,
+)
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype("float32")
 
@@ -85,7 +97,76 @@ def test_settings_of_the_papers():
     assert (block.stride, block.variant.sf_max, block.k_exc) == (4, 9.0, 25.0)
     own = Variant(name="own", sf_max=11.3)
     block = small(own, input_shape=(224, 224, 3)).get_layer("vone_block")
-    assert block.variant == own
+    assert block.variant.sf_max == 11.3
+
+
+def test_a_changed_variant_keeps_the_rest_of_the_setting():
+    # Only the seed differs: the cut of the setting stays.
+    variant = dataclasses.replace(get_variant("standard"), name="own", gabor_seed=7)
+    block = small(variant, input_shape=(224, 224, 3)).get_layer("vone_block")
+    assert block.variant.sf_range == (0.5, 8.0)
+    assert block.parameters == sample_gabors(512, seed=7, sf_max=9.0)
+
+
+def test_an_end_within_a_bin_is_told():
+    with pytest.warns(UserWarning, match=r"sf_max=5 .*have 0.5 to 4 cycles"):
+        small(Variant(name="own", sf_max=5.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small("sf_mid")
+        small("sf_high", input_shape=(128, 128, 3))
+
+
+PIXELS = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+
+
+def v1_input(variant):
+    """What V1 or the stem sees, by the layers themselves."""
+    light = PIXELS / 255
+    geometry = {"image_size": 64, "visual_degrees": 2.0}
+    if variant.light_adaptation:
+        light = layers.LightAdaptation()(light)
+    elif variant.subcortical != "none":
+        light = layers.SubcorticalBlock(variant.subcortical, noise="off", **geometry)(
+            light
+        )
+    else:
+        light = 2 * light - 1
+    if variant.contrast_normalization:
+        light = layers.ContrastNormalization(**geometry)(light)
+    return light
+
+
+@pytest.mark.parametrize(
+    "variant", [*NORMALIZING_VARIANTS.values(), *NORMALIZING_CONTROLS.values()]
+)
+def test_normalizing_variants(variant):
+    model = small(variant)
+    assert layers.is_stochastic(model) == (variant.name == "evnet")
+    v1keras.set_noise(model, "off")
+    seen = v1_input(variant)
+    if variant.v1:
+        block = layers.VOneBlock(variant, stride=4, noise="off", channel_order="color")
+        seen = block(seen)
+        tensor = model.get_layer("vone_block").output
+    else:
+        tensor = model.get_layer("stem_conv_pad").input
+    inner = keras.Model(model.input, tensor)(PIXELS)
+    np.testing.assert_allclose(inner, seen, atol=2e-3, rtol=1e-3)
+    assert model(PIXELS).shape == (2, 7)
+
+
+def test_every_stage_at_once():
+    variant = Variant(
+        name="all", subcortical="no_p_cells", contrast_normalization=True,
+        balanced=True, push_pull=0.5, divisive_normalization="similar",
+        distribution="evnet", fano_factor=0.5,
+    )  # fmt: skip
+    model = small(variant)
+    first, second = (np.array(model(PIXELS)) for _ in range(2))
+    assert np.isfinite(first).all() and not np.array_equal(first, second)
+    copy = keras.models.clone_model(model)
+    assert copy.get_layer("vone_block").variant == model.get_layer("vone_block").variant
 
 
 def test_seed_decides_the_initial_weights():

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from v1keras.training import DistillConfig, TrainConfig
-from v1keras.v1 import VARIANTS
+from v1keras.v1 import VARIANTS, Variant
 
 
 def test_the_papers_settings_are_the_defaults():
@@ -30,6 +30,36 @@ def test_flags_on_top_of_a_named_variant():
     )  # fmt: skip
 
 
+def test_stages_are_flags():
+    variant = TrainConfig(
+        out="x", variant="no_noise", subcortical="no_m_cells", balanced=True
+    ).resolve_variant()
+    assert variant == dataclasses.replace(
+        VARIANTS["no_noise"], name="no_noise_custom", subcortical="no_m_cells",
+        balanced=True,
+    )  # fmt: skip
+    # Every field of a variant is one, but those that are flags of the setting.
+    fields = {field.name for field in dataclasses.fields(Variant)}
+    flags = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert fields - flags == {"name", "v1"}
+
+
+def test_plain_cnn_behind_a_stage():
+    variant = TrainConfig(
+        out="x", variant="base", light_adaptation=True
+    ).resolve_variant()
+    assert variant.light_adaptation and not variant.v1
+
+
+@pytest.mark.parametrize(
+    ("variant", "given", "size"),
+    [("standard", None, 25), ("evnet", None, 31), ("evnet", 25, 25)],
+)
+def test_kernel_size_is_the_variants_unless_given(variant, given, size):
+    config = TrainConfig(out="x", variant=variant, kernel_size=given)
+    assert config.kernel_size == size
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -40,6 +70,7 @@ def test_flags_on_top_of_a_named_variant():
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"variant": "v5"}, "variant='v5'"),
         ({"variant": "base", "sf_max": 2.0}, "no V1 front-end to change"),
+        ({"variant": "base", "balanced": True}, "no V1 front-end to change"),
         ({"sf_min": 9.0, "sf_max": 9.5}, "at least one bin"),
         ({"seed": -1}, "seed=-1"),
     ],

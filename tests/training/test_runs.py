@@ -42,12 +42,15 @@ def test_a_run_directory(tiny):
     assert config["result"]["validation_accuracy"] == best
     assert list((run.path / "logs").rglob("events.out.tfevents.*"))
     block = run.load_model().get_layer("vone_block")
-    assert block.variant == run.variant
+    assert block.variant == run.v1["variant"]
+    assert run.v1["sf_range"] == [0.5, 11.2]
     assert set(config["v1"]) == set(run.v1) == {
         "variant", "image_size", "visual_degrees", "stride", "kernel_size", "k_exc",
-        "noise_scale", "noise_level", "rectify_noise",
+        "noise_scale", "noise_level", "rectify_noise", "sf_range",
     }  # fmt: skip
-    built = {**block.get_config(), "variant": block.variant}
+    built = {
+        **block.get_config(), "variant": block.variant, "sf_range": [0.5, 11.2],
+    }  # fmt: skip
     assert run.v1 == {name: built[name] for name in run.v1}
     # Without an optimizer, which `import v1keras` alone does not know.
     assert not keras.saving.load_model(run.path / "model.keras").compiled

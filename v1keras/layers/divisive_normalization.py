@@ -28,7 +28,7 @@ class DivisiveNormalization(keras.layers.Layer):
 
     Args:
         semisaturation: float. The size of the pooled responses at which a response is
-            halved, in their units. Defaults to `0.1`.
+            halved, in their units. Defaults to `0.5`, a third of what is usual in V1.
         sigma: float. Standard deviation of the Gaussian, in degrees. Defaults to
             `0.5`.
         groups: sequence of int or None. The pool of each channel, 0, 1, 2 and so on.
@@ -58,7 +58,7 @@ class DivisiveNormalization(keras.layers.Layer):
 
     def __init__(
         self,
-        semisaturation: float = 0.1,
+        semisaturation: float = 0.5,
         *,
         sigma: float = 0.5,
         groups: Sequence[int] | None = None,

@@ -1,4 +1,4 @@
-"""A fixed bank of Gabor filters, each on one colour channel."""
+"""A fixed bank of Gabor filters, each on one channel of its input."""
 
 from collections.abc import Sequence
 
@@ -37,17 +37,21 @@ class GaborFilterBank(keras.layers.Layer):
         stride: int. Stride of the filters in pixels. Defaults to `2`.
         gain: float or sequence of n floats. Factor on the responses, folded into
             the kernels. Defaults to `1.0`.
+        input_channels: int. The number of channels of the input. Defaults to `3`.
+        balanced: bool. Whether every kernel sums to 0; see
+            `v1keras.v1.gabor_kernels`. Defaults to `False`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Input shape:
-        (batch, height, width, 3), RGB in [-1, 1].
+        (batch, height, width, input_channels), usually RGB in [-1, 1].
 
     Output shape:
         (batch, (height - 1) // stride + 1, (width - 1) // stride + 1, n).
 
     Raises:
         ValueError: if the stride is not positive, the input is no float or does not
-            have three channels, or `image_size` is neither given nor known when built.
+            have `input_channels`, or `image_size` is neither given nor known when
+            built.
 
     Example:
 
@@ -66,6 +70,8 @@ class GaborFilterBank(keras.layers.Layer):
         kernel_size: int = 25,
         stride: int = 2,
         gain: float | Sequence[float] = 1.0,
+        input_channels: int = COLOR_CHANNELS,
+        balanced: bool = False,
         **kwargs,
     ):
         super().__init__(**{"trainable": False, **kwargs})
@@ -73,12 +79,19 @@ class GaborFilterBank(keras.layers.Layer):
             raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
         if isinstance(gabors, dict):
             gabors = GaborParameters(**gabors)
+        if gabors.channel_q0.max() >= input_channels:
+            raise ValueError(
+                "`gabors` must look at channels below `input_channels`. Received: "
+                f"channel {gabors.channel_q0.max()}, input_channels={input_channels}"
+            )
         self.gabors = gabors
         self.image_size = image_size
         self.visual_degrees = visual_degrees
         self.kernel_size = kernel_size
         self.stride = stride
         self.gain = gain
+        self.input_channels = input_channels
+        self.balanced = balanced
         self._filters_of_color = [
             (int(color), np.flatnonzero(gabors.channel_q0 == color))
             for color in np.unique(gabors.channel_q0)
@@ -88,10 +101,10 @@ class GaborFilterBank(keras.layers.Layer):
         self._order = None if in_order else np.argsort(by_color)
 
     def build(self, input_shape):
-        if len(input_shape) != 4 or input_shape[-1] != COLOR_CHANNELS:
+        if len(input_shape) != 4 or input_shape[-1] != self.input_channels:
             raise ValueError(
-                "The input must have shape (batch, height, width, 3). "
-                f"Received: input_shape={tuple(input_shape)}"
+                "The input must have shape (batch, height, width, "
+                f"{self.input_channels}). Received: input_shape={tuple(input_shape)}"
             )
         image_size = self.image_size or input_shape[1]
         if image_size is None:
@@ -104,6 +117,7 @@ class GaborFilterBank(keras.layers.Layer):
             image_size=image_size,
             visual_degrees=self.visual_degrees,
             kernel_size=self.kernel_size,
+            balanced=self.balanced,
         )
         kernels = np.moveaxis(kernels, 0, -1) * np.asarray(self.gain)
         # A list: SavedModel takes no dictionary whose keys are numbers.
@@ -114,13 +128,16 @@ class GaborFilterBank(keras.layers.Layer):
 
     def _add_kernel(self, color: int, value: np.ndarray):
         return self.add_weight(
-            name=f"kernel_{'rgb'[color]}",
+            name=f"kernel_{self._channel_name(color)}",
             shape=value.shape,
             initializer=lambda shape, dtype: ops.convert_to_tensor(
                 value.astype("float32"), dtype
             ),
             trainable=False,
         )
+
+    def _channel_name(self, channel: int) -> str:
+        return "rgb"[channel] if self.input_channels == COLOR_CHANNELS else str(channel)
 
     def call(self, images):
         whole = [(color, 0, filters.size) for color, filters in self._filters_of_color]
@@ -217,6 +234,8 @@ class GaborFilterBank(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "stride": self.stride,
             "gain": np.asarray(self.gain).tolist(),
+            "input_channels": self.input_channels,
+            "balanced": self.balanced,
         }
 
 

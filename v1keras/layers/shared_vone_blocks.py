@@ -78,6 +78,8 @@ class SharedVOneBlocks(keras.layers.Layer):
             kernel_size=first.kernel_size,
             stride=first.stride,
             gain=first.k_exc,
+            input_channels=first.variant.input_channels,
+            balanced=first.variant.balanced,
             dtype=self.dtype_policy,
             name="gabor_filter_bank",
         )
@@ -124,9 +126,12 @@ class SharedVOneBlocks(keras.layers.Layer):
 def sharing_key(block: VOneBlock) -> tuple | None:
     """What blocks must have in common to share filters; None if they never can.
 
-    A block cannot share if it has two equal cells or cells whose quadrature pair looks
-    at another colour.
+    A block cannot share if it has two equal cells, cells whose quadrature pair looks at
+    another colour, or responses that depend on others (push-pull, normalisation).
     """
+    variant = block.variant
+    if variant.push_pull or variant.divisive_normalization != "none":
+        return None
     parameters = block.parameters
     cells = _cells(parameters)
     if len(set(cells)) < len(cells) or not np.array_equal(
@@ -134,7 +139,8 @@ def sharing_key(block: VOneBlock) -> tuple | None:
     ):
         return None
     geometry = (block.image_size, block.visual_degrees, block.kernel_size, block.stride)
-    return (*geometry, block.k_exc, block.dtype_policy.name)
+    filters = (block.k_exc, variant.balanced, variant.input_channels)
+    return (*geometry, *filters, block.dtype_policy.name)
 
 
 def common_cells(one: VOneBlock, other: VOneBlock) -> bool:

@@ -9,11 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from v1keras.layers.divisive_normalization import DivisiveNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.neuronal_noise import NeuronalNoise
-from v1keras.v1 import GaborParameters, Variant, get_variant
+from v1keras.v1 import GaborParameters, Variant, get_variant, similar_cells
 
 CHANNEL_ORDERS = ("sampled", "color")
+
+# Baidya et al. 2021, where a variant has none of its own.
+_KERNEL_SIZE = 25
+_K_EXC = 23.5
+
+# Variance of the noise where there is no response, of variants with a Fano factor.
+_FANO_EPSILON = 1e-5
 
 # Energies below this count as it, so that no derivative of the square root is
 # infinite; half precision has no smaller useful number.
@@ -29,7 +37,9 @@ class VOneBlock(keras.layers.Layer):
     `sqrt(q0^2 + q1^2) / sqrt(2)` for complex ones, and noise whose variance is
     proportional to the mean (Dapello, Marques et al., "Simulating a Primary Visual
     Cortex at the Front of CNNs Improves Robustness to Image Perturbations", NeurIPS
-    2020). Nothing in it is trained.
+    2020). Nothing in it is trained. Variants may balance the Gabor filters, inhibit
+    simple cells by their opposite phase (push-pull, Azzopardi et al. 2014) and normalise
+    the cells' responses; stages before V1 are layers of their own.
 
     Args:
         variant: str or `v1keras.v1.Variant`. Which model of V1; it fills what is
@@ -39,11 +49,12 @@ class VOneBlock(keras.layers.Layer):
             given when that is unknown then.
         visual_degrees: float. Visual angle of the image, in degrees. Defaults to
             `2.0`.
-        kernel_size: int. Height and width of the kernels in pixels, odd. Defaults
-            to `25`.
+        kernel_size: int or None. Height and width of the kernels in pixels, odd.
+            Defaults to the variant's, or 25.
         stride: int. Stride in pixels. Defaults to `2`.
-        k_exc: float. Gain of all cells. Defaults to `23.5`.
-        noise_scale: float. From responses to spikes. Defaults to `0.286`.
+        k_exc: float or None. Gain of all cells. Defaults to the variant's, or 23.5.
+        noise_scale: float. From responses to spikes; not used by variants with a
+            `fano_factor`, nor is `noise_level`. Defaults to `0.286`.
         noise_level: float. Spontaneous activity, in spikes. Defaults to `0.071`.
         gabors: `v1keras.v1.GaborParameters` or None. Explicit parameters, simple
             cells first. By default the variant's are sampled.
@@ -62,7 +73,8 @@ class VOneBlock(keras.layers.Layer):
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Call arguments:
-        images: tensor (batch, height, width, 3), floats, RGB in [-1, 1].
+        images: tensor (batch, height, width, 3), floats, RGB in [-1, 1], or the
+            channels of the variant's subcortical stage.
         stream: int. Of the noise; see `NeuronalNoise`. Defaults to `0`.
 
     Output shape:
@@ -90,9 +102,9 @@ class VOneBlock(keras.layers.Layer):
         *,
         image_size: int | None = None,
         visual_degrees: float = 2.0,
-        kernel_size: int = 25,
+        kernel_size: int | None = None,
         stride: int = 2,
-        k_exc: float = 23.5,
+        k_exc: float | None = None,
         noise_scale: float = 0.286,
         noise_level: float = 0.071,
         gabors: GaborParameters | dict | None = None,
@@ -134,6 +146,8 @@ class VOneBlock(keras.layers.Layer):
                 f"simple_channels={variant.simple_channels}, "
                 f"complex_channels={variant.complex_channels}"
             )
+        kernel_size = _first_given(kernel_size, variant.kernel_size, _KERNEL_SIZE)
+        k_exc = _first_given(k_exc, variant.k_exc, _K_EXC)
         self.variant = variant
         self.image_size = image_size
         self.visual_degrees = visual_degrees
@@ -157,6 +171,8 @@ class VOneBlock(keras.layers.Layer):
             gain=np.repeat(
                 [k_exc, k_exc / math.sqrt(2.0)], [simple.size, 2 * complex_.size]
             ),
+            input_channels=variant.input_channels,
+            balanced=variant.balanced,
             dtype=self.dtype_policy,
             name="gabor_filter_bank",
         )
@@ -177,10 +193,30 @@ class VOneBlock(keras.layers.Layer):
         # Which cell each output channel is.
         self.cell_of_channel = by_color if channel_order == "color" else index
         self._order = order_of(by_color, self.cell_of_channel)
+        self.divisive_normalization = None
+        if variant.divisive_normalization != "none":
+            pools = None
+            if variant.divisive_normalization == "similar":
+                pools = similar_cells(parameters.select(self.cell_of_channel))
+            self.divisive_normalization = DivisiveNormalization(
+                variant.divisive_semisaturation,
+                sigma=variant.divisive_sigma,
+                groups=pools,
+                visual_degrees=visual_degrees,
+                dtype=self.dtype_policy,
+                name="divisive_normalization",
+            )
+        self.noise_scale = noise_scale
+        self.noise_level = noise_level
+        constants = {"noise_scale": noise_scale, "noise_level": noise_level}
+        noise_gain = variant.noise_gain
+        if variant.fano_factor is not None:
+            noise_gain *= math.sqrt(variant.fano_factor)
+            epsilon = _FANO_EPSILON / variant.fano_factor
+            constants = {"noise_scale": 1.0, "noise_level": 0.0, "epsilon": epsilon}
         self.neuronal_noise = NeuronalNoise(
-            variant.noise_gain,
-            noise_scale=noise_scale,
-            noise_level=noise_level,
+            noise_gain,
+            **constants,
             noise=noise,
             rectify=rectify_noise,
             seed=seed,
@@ -190,7 +226,10 @@ class VOneBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         self.bank.build(input_shape)
-        self.neuronal_noise.build(self.compute_output_shape(input_shape))
+        output_shape = self.compute_output_shape(input_shape)
+        if self.divisive_normalization is not None:
+            self.divisive_normalization.build(output_shape)
+        self.neuronal_noise.build(output_shape)
 
     def call(self, images, stream: int = 0):
         responses = iter(self.bank.responses_of(images, [*chain(*self._parts)]))
@@ -199,7 +238,10 @@ class VOneBlock(keras.layers.Layer):
             even, odd = (ops.concatenate(phase, axis=-1) for phase in (even, odd))
             even, odd = [even], [ops.take(odd, self._q1_order, axis=-1)]
         pairs = list(zip(even, odd, strict=True))
-        return self.neuronal_noise(respond(simple, pairs, self._order), stream=stream)
+        cells = respond(simple, pairs, self._order, push_pull=self.variant.push_pull)
+        if self.divisive_normalization is not None:
+            cells = self.divisive_normalization(cells)
+        return self.neuronal_noise(cells, stream=stream)
 
     def compute_output_shape(self, input_shape):
         shape = self.bank.compute_output_shape(input_shape)
@@ -209,14 +251,14 @@ class VOneBlock(keras.layers.Layer):
         noise = self.neuronal_noise
         return {
             **super().get_config(),
-            "variant": dataclasses.asdict(self.variant),
+            "variant": self.variant.to_dict(),
             "image_size": self.image_size,
             "visual_degrees": self.visual_degrees,
             "kernel_size": self.kernel_size,
             "stride": self.stride,
             "k_exc": self.k_exc,
-            "noise_scale": noise.noise_scale,
-            "noise_level": noise.noise_level,
+            "noise_scale": self.noise_scale,
+            "noise_level": self.noise_level,
             "gabors": None if self.gabors is None else self.gabors.to_dict(),
             "noise": noise.noise,
             "rectify_noise": noise.rectify,
@@ -225,7 +267,14 @@ class VOneBlock(keras.layers.Layer):
         }
 
 
-def respond(simple: list, pairs: list, order, *, energy_gain: float = 1.0):
+def respond(
+    simple: list,
+    pairs: list,
+    order,
+    *,
+    energy_gain: float = 1.0,
+    push_pull: float = 0.0,
+):
     """Noiseless responses of simple and complex cells.
 
     Args:
@@ -235,11 +284,13 @@ def respond(simple: list, pairs: list, order, *, energy_gain: float = 1.0):
         order: int array or None. Which of all cells each channel is; None keeps them
             as they come.
         energy_gain: float. Factor on complex cells. Defaults to `1.0`.
+        push_pull: float. Factor on the inhibition of simple cells by the opposite
+            phase around them. Defaults to `0.0`.
 
     Returns:
         Tensor (batch, height, width, cells).
     """
-    cells = [ops.relu(responses) for responses in simple]
+    cells = [_simple(responses, push_pull) for responses in simple]
     for even, odd in pairs:
         dtype = keras.backend.standardize_dtype(even.dtype)
         floor = _ENERGY_FLOOR.get(dtype, _DEFAULT_ENERGY_FLOOR)
@@ -247,6 +298,17 @@ def respond(simple: list, pairs: list, order, *, energy_gain: float = 1.0):
         cells.append(amplitude if energy_gain == 1 else amplitude * energy_gain)
     cells = ops.concatenate(cells, axis=-1)
     return cells if order is None else ops.take(cells, np.asarray(order), axis=-1)
+
+
+def _simple(responses, push_pull: float):
+    push = ops.relu(responses)
+    if push_pull == 0:
+        return push
+    # The opposite phase needs no filter of its own: it is the negative part.
+    pull = ops.average_pool(
+        push - responses, 3, strides=1, padding="same", data_format="channels_last"
+    )
+    return push - push_pull * pull
 
 
 def _parts(*kinds: np.ndarray) -> list[list[tuple[int, int, int]]]:
@@ -272,5 +334,5 @@ def order_of(given: Sequence, wanted: Sequence) -> np.ndarray | None:
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
-def _first_given(value, otherwise):
-    return otherwise if value is None else value
+def _first_given(*values):
+    return next((value for value in values if value is not None), None)

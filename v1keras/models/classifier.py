@@ -1,9 +1,16 @@
 """Classifiers with a V1 front-end, and the plain CNN that they are compared with."""
 
+import warnings
+
 import keras
 from keras import layers
 
-from v1keras.layers import VOneBlock
+from v1keras.layers import (
+    ContrastNormalization,
+    LightAdaptation,
+    SubcorticalBlock,
+    VOneBlock,
+)
 from v1keras.models.backbone import (
     ARCHITECTURES,
     Seeds,
@@ -11,8 +18,12 @@ from v1keras.models.backbone import (
     convolution,
     normalization,
 )
-from v1keras.models.settings import resolve_setting
-from v1keras.v1 import Variant
+from v1keras.models.settings import V1Setting, resolve_setting
+from v1keras.v1 import Variant, get_variant
+from v1keras.v1.distributions import SF_EDGES
+
+# V1's noise has the seed of the model; that of the stage before it lies far from it.
+_SUBCORTICAL_SEED = 1_000_003
 
 
 def build_classifier(
@@ -24,7 +35,7 @@ def build_classifier(
     width: int = 64,
     stride: int | None = None,
     visual_degrees: float | None = None,
-    kernel_size: int = 25,
+    kernel_size: int | None = None,
     k_exc: float | None = None,
     noise_scale: float | None = None,
     noise_level: float | None = None,
@@ -37,8 +48,11 @@ def build_classifier(
 
     Images below 128 pixels take the Tiny ImageNet setting of Baidya et al. 2021
     (2 degrees, stride 2), larger ones the ImageNet setting of Dapello, Marques et
-    al. 2020 (8 degrees, stride 4, named variants cut at 9 cycles per degree),
-    wherever an argument is None.
+    al. 2020 (8 degrees, stride 4, spatial frequencies up to 9 cycles per degree),
+    wherever neither an argument nor the variant says otherwise.
+
+    Stages before V1 that a variant has take images in [0, 1] if they adapt to light, in
+    [-1, 1] otherwise.
 
     The variant `"base"` is the plain CNN. Its stem is strided so that its backbone
     sees a map of the size that the V1 models see: a 7x7 convolution of stride
@@ -53,7 +67,7 @@ def build_classifier(
             bottleneck before it. Defaults to `64`.
         stride: int or None. Stride of the front-end, in pixels.
         visual_degrees: float or None. Visual angle of the image's height.
-        kernel_size: int. Size of the Gabor kernels, in pixels. Defaults to `25`.
+        kernel_size: int or None. Size of the Gabor kernels, in pixels.
         k_exc: float or None. Gain of all cells.
         noise_scale: float or None. From responses to spikes.
         noise_level: float or None. Spontaneous activity, in spikes.
@@ -94,27 +108,30 @@ def build_classifier(
             raise ValueError(
                 f"`{argument}` must be at least 1. Received: {argument}={value}"
             )
+    asked = get_variant(variant)
     variant, setting = resolve_setting(
-        variant,
+        asked,
         input_shape[0],
         stride=stride,
         visual_degrees=visual_degrees,
+        kernel_size=kernel_size,
         k_exc=k_exc,
         noise_scale=noise_scale,
         noise_level=noise_level,
     )
+    _warn_of_ends_within_bins(asked, variant)
     if setting.stride < 1:
         raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
     seeds = Seeds(seed)
 
     inputs = keras.Input(input_shape, name="images")
-    x = layers.Rescaling(1.0 / 127.5, offset=-1.0, name="preprocessing")(inputs)
+    x = _before_v1(inputs, variant, setting, noise=noise, seed=seed)
     if variant.v1:
         x = VOneBlock(
             variant,
             image_size=input_shape[0],
             visual_degrees=setting.visual_degrees,
-            kernel_size=kernel_size,
+            kernel_size=setting.kernel_size,
             stride=setting.stride,
             k_exc=setting.k_exc,
             noise_scale=setting.noise_scale,
@@ -147,3 +164,59 @@ def _stem(x, width: int, *, stride: int, seeds: Seeds):
     return layers.MaxPooling2D(
         3, strides=2, data_format="channels_last", name="stem_pool"
     )(x)
+
+
+def _warn_of_ends_within_bins(asked: Variant, variant: Variant) -> None:
+    if not variant.v1:
+        return
+    low, high = variant.sf_range
+    ends = {"sf_min": asked.sf_min, "sf_max": asked.sf_max}
+    inside = [
+        f"{name}={end:g}"
+        for name, end in ends.items()
+        if end is not None and SF_EDGES[0] < end < SF_EDGES[-1] and end not in SF_EDGES
+    ]
+    if inside:
+        warnings.warn(
+            f"{' and '.join(inside)} within a bin of the measured spatial frequencies, "
+            f"of which only whole ones count: the cells of {variant.name} have {low:g} "
+            f"to {high:g} cycles per degree",
+            stacklevel=3,
+        )
+
+
+def _before_v1(images, variant: Variant, setting: V1Setting, *, noise: str, seed: int):
+    """Preprocessing, and the variant's stages before V1."""
+    geometry = {
+        "image_size": images.shape[1],
+        "visual_degrees": setting.visual_degrees,
+    }
+    stages = []
+    if variant.light_adaptation:
+        stages.append(LightAdaptation(name="light_adaptation"))
+    if variant.subcortical != "none":
+        block = SubcorticalBlock(
+            variant.subcortical,
+            **geometry,
+            noise_gain=variant.subcortical_noise_gain,
+            noise=noise,
+            seed=(seed + _SUBCORTICAL_SEED) % 2**31,
+            name="subcortical_block",
+        )
+        stages.append(block)
+    light = {"scale": 1.0 / 255.0} if stages else {"scale": 1.0 / 127.5, "offset": -1.0}
+    if variant.contrast_normalization:
+        stages.append(
+            ContrastNormalization(
+                variant.contrast_sigma,
+                epsilon=variant.contrast_epsilon,
+                **geometry,
+                name="contrast_normalization",
+            )
+        )
+    # The stages compute in float32: they should see all that the pixels hold.
+    precision = {"dtype": "float32"} if stages else {}
+    x = layers.Rescaling(**light, **precision, name="preprocessing")(images)
+    for stage in stages:
+        x = stage(x)
+    return x

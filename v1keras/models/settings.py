@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from v1keras.v1 import VARIANTS, Variant, get_variant
+from v1keras.v1 import Variant, get_variant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,11 +12,11 @@ class V1Setting:
     Args:
         visual_degrees: float. Visual angle of the image, in degrees.
         stride: int. Stride of the front-end, in pixels.
-        sf_max: float. Highest spatial frequency of the named variants, in cycles
-            per degree.
+        sf_max: float. Highest spatial frequency, in cycles per degree.
         k_exc: float. Gain of all cells.
         noise_scale: float. From responses to spikes.
         noise_level: float. Spontaneous activity, in spikes.
+        kernel_size: int. Size of the Gabor kernels, in pixels. Defaults to `25`.
     """
 
     visual_degrees: float
@@ -25,7 +25,11 @@ class V1Setting:
     k_exc: float
     noise_scale: float
     noise_level: float
+    kernel_size: int = 25
 
+
+# What a variant may have of its own.
+_OF_VARIANTS = ("sf_max", "k_exc", "kernel_size")
 
 # Baidya et al. 2021: 64 pixels are 2 degrees.
 TINY_IMAGENET = V1Setting(
@@ -58,22 +62,35 @@ def resolve_setting(
 ) -> tuple[Variant, V1Setting]:
     """What a classifier's front-end is built with.
 
+    What is given comes first, then what the variant has of its own, then the published
+    setting for images of this size.
+
     Args:
         variant: str or `v1keras.v1.Variant`.
         image_size: int. Height of the images, in pixels.
-        **given: fields of `V1Setting`. `None` is the published setting's.
+        **given: fields of `V1Setting`; `None` is not given.
 
     Returns:
-        The variant, if it is a named one with the setting's range of spatial
-        frequencies in force, and the `V1Setting`.
+        The variant with all that it left open, and the `V1Setting`.
 
     Raises:
         ValueError: if the name is unknown.
+
+    Example:
+
+    >>> variant, setting = v1keras.models.resolve_setting("evnet", 64, stride=4)
+    >>> variant.sf_max, setting.k_exc, setting.stride
+    (8.0, 5.3, 4)
     """
     variant = get_variant(variant)
-    given = {key: value for key, value in given.items() if value is not None}
-    setting = dataclasses.replace(setting_for(image_size), **given)
-    if VARIANTS.get(variant.name) == variant:
-        sf_max = min(variant.sf_max, setting.sf_max)
-        variant = dataclasses.replace(variant, sf_max=sf_max)
+    setting = setting_for(image_size)
+    for values in (
+        {name: getattr(variant, name) for name in _OF_VARIANTS},
+        given,
+    ):
+        known = {name: value for name, value in values.items() if value is not None}
+        setting = dataclasses.replace(setting, **known)
+    if variant.v1:
+        own = {name: getattr(setting, name) for name in _OF_VARIANTS}
+        variant = dataclasses.replace(variant, **own)
     return variant, setting

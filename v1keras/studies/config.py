@@ -161,8 +161,8 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
     def member_config(self, name: str) -> TrainConfig:
         """The training of one variant."""
         settings = settings_of(self, TrainingSettings)
-        if name == BASE:
-            # The plain CNN has no V1 to change.
+        if not get_variant(name).v1:
+            # A plain CNN has no V1 to change.
             settings |= dict.fromkeys(self.variant_overrides())
             settings["epochs"] = self.base_epochs or self.epochs
         return TrainConfig(

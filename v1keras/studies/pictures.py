@@ -50,13 +50,17 @@ def filter_sheet(
         image_size=image_size,
         visual_degrees=visual_degrees,
         kernel_size=kernel_size,
+        balanced=variant.balanced,
     )
     cell = kernel_size * scale + _GAP
     sheet = np.full((_ROWS * cell + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
     for index, kernel in enumerate(kernels):
         values = kernel / np.abs(kernel).max()
         tint = np.full(3, 0.55)
-        tint[parameters.channel_q0[shown[index]]] = 1.0
+        channel = parameters.channel_q0[shown[index]]
+        # M cells of a subcortical stage see no colour.
+        colored = variant.input_channels >= 3 and channel < 3
+        tint[channel if colored else slice(None)] = 1.0
         pixels = np.round(128 + 127 * values[..., np.newaxis] * tint).astype(np.uint8)
         pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
         top = _GAP + index // _COLUMNS * cell
@@ -72,6 +76,7 @@ def filters_section(runs: dict[str, Run]) -> Section:
         if run.v1 is None:
             continue
         variant = run.v1["variant"]
+        low, high = variant.sf_range
         names = ("variant", "image_size", "visual_degrees", "kernel_size")
         sheet = picture(
             filter_sheet(**{part: run.v1[part] for part in names}),
@@ -79,7 +84,7 @@ def filters_section(runs: dict[str, Run]) -> Section:
             pixelated=True,
         )
         note = (
-            f"{variant.sf_min:g}–{variant.sf_max:g} cycles/degree, "
+            f"{low:g}–{high:g} cycles/degree, "
             f"{variant.simple_channels} simple and {variant.complex_channels} complex, "
             f"noise × {variant.noise_gain:g}"
         )
@@ -88,7 +93,8 @@ def filters_section(runs: dict[str, Run]) -> Section:
         "V1 filters",
         (
             "32 of each variant's receptive fields, simple cells first. Grey is zero; "
-            "the tint is the colour channel that the cell looks at.",
+            "the tint is the channel that the cell looks at: a colour, the centre of "
+            "subcortical cells, or none.",
             Figures(tuple(figures), "tiles"),
         ),
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from v1keras.command_line import check_choices, option, require
 from v1keras.models import ARCHITECTURES
-from v1keras.v1 import VARIANTS, Variant, get_variant
+from v1keras.v1 import NAMED_VARIANTS, Variant, get_variant
+from v1keras.v1.variants import DISTRIBUTIONS, DIVISIVE_POOLS, SUBCORTICAL_STAGES
 
 # Options under the headings of `--help`.
 _data = functools.partial(option, group="data")
@@ -28,7 +29,23 @@ _VARIANT_OVERRIDES = (
     "noise_gain",
     "gabor_seed",
     "distribution",
+    "balanced",
+    "push_pull",
+    "divisive_normalization",
+    "divisive_sigma",
+    "divisive_semisaturation",
+    "fano_factor",
 )
+# The plain CNN can stand behind these stages, too.
+_STAGE_OVERRIDES = (
+    "light_adaptation",
+    "subcortical",
+    "subcortical_noise_gain",
+    "contrast_normalization",
+    "contrast_sigma",
+    "contrast_epsilon",
+)
+_KERNEL_SIZE = 25
 # Where a run is kept and how it is computed do not change what it is.
 _NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy", "teacher_cache")
 
@@ -56,8 +73,13 @@ class TrainingSettings:
     visual_degrees: float | None = _v1(
         None, "Visual angle of the image's height; by default the setting's."
     )
-    kernel_size: int = _v1(25, "Size of the Gabor kernels in pixels, odd.")
-    k_exc: float | None = _v1(None, "Gain of the cells; by default the setting's.")
+    kernel_size: int | None = _v1(
+        None,
+        "Size of the Gabor kernels in pixels, odd; by default the variant's, or 25.",
+    )
+    k_exc: float | None = _v1(
+        None, "Gain of the cells; by default the variant's or the setting's."
+    )
     noise_scale: float | None = _v1(
         None, "From responses to spikes; by default the setting's."
     )
@@ -89,7 +111,43 @@ class TrainingSettings:
     distribution: str | None = _v1(
         None,
         "Distribution of the Gabor parameters instead of the variant's.",
-        choices=("v1", "uniform"),
+        choices=DISTRIBUTIONS,
+    )
+    light_adaptation: bool | None = _v1(
+        None, "Whether V1 sees the contrast with the image's mean light."
+    )
+    subcortical: str | None = _v1(
+        None,
+        "Cells of retina and LGN before V1 instead of the variant's.",
+        choices=SUBCORTICAL_STAGES,
+    )
+    subcortical_noise_gain: float | None = _v1(
+        None, "Factor on their noise; 0 for none."
+    )
+    contrast_normalization: bool | None = _v1(
+        None, "Whether local contrast is normalised before V1."
+    )
+    contrast_sigma: float | None = _v1(None, "Its neighbourhood in degrees.")
+    contrast_epsilon: float | None = _v1(
+        None, "Contrast below which it no longer amplifies."
+    )
+    balanced: bool | None = _v1(
+        None, "Whether Gabor kernels sum to 0 and do not answer to uniform light."
+    )
+    push_pull: float | None = _v1(
+        None, "Inhibition of simple cells by their opposite phase; 0 for none."
+    )
+    divisive_normalization: str | None = _v1(
+        None,
+        "Cells whose neighbouring responses divide those of a cell.",
+        choices=DIVISIVE_POOLS,
+    )
+    divisive_sigma: float | None = _v1(None, "Its neighbourhood in degrees.")
+    divisive_semisaturation: float | None = _v1(
+        None, "Pooled response that halves a response."
+    )
+    fano_factor: float | None = _v1(
+        None, "Variance of the noise over the mean, instead of scale and level."
     )
     learning_rate: float = _training(0.1, "Initial learning rate of SGD.")
     momentum: float = _training(0.9, "Momentum of SGD.")
@@ -162,7 +220,7 @@ class TrainingSettings:
         """What was given instead of the variant's own."""
         return {
             name: getattr(self, name)
-            for name in _VARIANT_OVERRIDES
+            for name in _VARIANT_OVERRIDES + _STAGE_OVERRIDES
             if getattr(self, name) is not None
         }
 
@@ -171,11 +229,14 @@ class TrainingSettings:
 class TrainConfig(TrainingSettings):
     """What makes a run. Every field is a flag."""
 
-    variant: str = _v1("standard", f"V1 variant: {', '.join(VARIANTS)}.")
+    variant: str = _v1("standard", f"V1 variant: {', '.join(NAMED_VARIANTS)}.")
 
     def __post_init__(self):
         super().__post_init__()
-        self.resolve_variant()
+        variant = self.resolve_variant()
+        # Runs note it since there was only one default.
+        size = self.kernel_size or variant.kernel_size or _KERNEL_SIZE
+        object.__setattr__(self, "kernel_size", size)
 
     def resolve_variant(self) -> Variant:
         """The named variant with the overrides of this configuration."""
@@ -183,10 +244,11 @@ class TrainConfig(TrainingSettings):
         given = self.variant_overrides()
         if not given:
             return variant
-        if not variant.v1:
+        of_v1 = [f"{k}={v}" for k, v in given.items() if k in _VARIANT_OVERRIDES]
+        if of_v1 and not variant.v1:
             raise ValueError(
                 f"`variant` {variant.name!r} has no V1 front-end to change. "
-                f"Received: {', '.join(f'{k}={v}' for k, v in given.items())}"
+                f"Received: {', '.join(of_v1)}"
             )
         return dataclasses.replace(variant, name=f"{variant.name}_custom", **given)
 
@@ -251,7 +313,7 @@ class TeachingSettings:
 class DistillConfig(TeachingSettings, TrainConfig):
     """A student's run: `TrainConfig` and how it is taught."""
 
-    variant: str = _v1("no_noise", f"V1 variant: {', '.join(VARIANTS)}.")
+    variant: str = _v1("no_noise", f"V1 variant: {', '.join(NAMED_VARIANTS)}.")
     members: tuple[str, ...] = option(
         required=True, help="Folders of the runs whose ensemble is the teacher."
     )

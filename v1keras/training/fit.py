@@ -313,7 +313,7 @@ def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
         "kind": kind,
         "name": Path(config.out).resolve().name,
         "settings": settings,
-        "variant": dataclasses.asdict(variant),
+        "variant": variant.to_dict(),
         "v1": resolve_v1(settings, variant, dataset.image_size),
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),

@@ -109,7 +109,8 @@ class Run:
     def v1(self) -> dict[str, Any] | None:
         """What the front-end was built with, `None` for the plain CNN.
 
-        `variant` has its range of spatial frequencies in force; the others are
+        `variant` has all that it left to the setting, and `sf_range` is the range of
+        spatial frequencies in force (cycles per degree). The others are
         `image_size` (pixels), `visual_degrees`, `kernel_size` and `stride` (pixels),
         `k_exc`, `noise_scale`, `noise_level` (spikes) and `rectify_noise`.
         """
@@ -166,14 +167,21 @@ def resolve_v1(
     """
     if not variant.v1:
         return None
-    names = ("stride", "visual_degrees", "k_exc", "noise_scale", "noise_level")
+    names = (
+        "stride",
+        "visual_degrees",
+        "kernel_size",
+        "k_exc",
+        "noise_scale",
+        "noise_level",
+    )
     given = {name: settings[name] for name in names}
     variant, setting = resolve_setting(variant, image_size, **given)
     return {
-        "variant": dataclasses.asdict(variant),
+        "variant": variant.to_dict(),
+        "sf_range": list(variant.sf_range),
         "image_size": image_size,
         **{name: getattr(setting, name) for name in names},
-        "kernel_size": settings["kernel_size"],
         "rectify_noise": settings["rectify_noise"],
     }
 

@@ -5,11 +5,23 @@ from v1keras.v1.distributions import (
     sample_evnet_gabors,
     sample_gabors,
     sf_range,
+    similar_cells,
 )
 from v1keras.v1.gabor import gabor_kernels
-from v1keras.v1.variants import V1_VARIANTS, VARIANTS, Variant, get_variant
+from v1keras.v1.variants import (
+    NAMED_VARIANTS,
+    NORMALIZING_CONTROLS,
+    NORMALIZING_VARIANTS,
+    V1_VARIANTS,
+    VARIANTS,
+    Variant,
+    get_variant,
+)
 
 __all__ = [
+    "NAMED_VARIANTS",
+    "NORMALIZING_CONTROLS",
+    "NORMALIZING_VARIANTS",
     "V1_VARIANTS",
     "VARIANTS",
     "GaborParameters",
@@ -19,4 +31,5 @@ __all__ = [
     "sample_evnet_gabors",
     "sample_gabors",
     "sf_range",
+    "similar_cells",
 ]

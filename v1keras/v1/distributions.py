@@ -307,6 +307,29 @@ def sample_evnet_gabors(
     )
 
 
+def similar_cells(parameters: GaborParameters) -> np.ndarray:
+    """Groups cells of like orientation and spatial frequency.
+
+    Args:
+        parameters: `GaborParameters` of length n.
+
+    Returns:
+        int array of shape (n,), numbers from 0 on: equal for cells in the same bin of
+        both measured histograms.
+
+    Example:
+
+    >>> groups = v1keras.v1.similar_cells(v1keras.v1.sample_gabors(256))
+    >>> groups.max() < 36  # 4 bins of orientation, 9 of spatial frequency
+    True
+    """
+    low = ORIENTATION_EDGES[0]
+    theta = (parameters.theta - low) % 180.0 + low
+    bins = (np.digitize(theta, ORIENTATION_EDGES), np.digitize(parameters.sf, SF_EDGES))
+    _, groups = np.unique(np.stack(bins), axis=1, return_inverse=True)
+    return groups.reshape(-1)
+
+
 def sf_range(
     sf_min: float, sf_max: float, distribution: str = "v1"
 ) -> tuple[float, float]:
