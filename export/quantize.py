@@ -16,7 +16,12 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from v1keras.layers import GaborFilterBank, NeuronalNoise
+from v1keras.layers import (
+    ContrastNormalization,
+    GaborFilterBank,
+    LightAdaptation,
+    NeuronalNoise,
+)
 
 _SIGNATURE = "serving_default"
 # Of these, the recipe makes operations on 8-bit numbers; all others stay float32.
@@ -93,7 +98,8 @@ def exact_layers(model: keras.Model) -> tuple[str, ...]:
 
     Returns:
         Tuple of str: the names of all layers, models aside, that are or hold a Gabor
-        filter bank or neuronal noise, and of the scaling of pixels before them.
+        filter bank, neuronal noise or a stage that normalises, and of the scaling of
+        pixels before them.
     """
     return tuple(
         dict.fromkeys(
@@ -105,9 +111,12 @@ def exact_layers(model: keras.Model) -> tuple[str, ...]:
     )
 
 
+_FRONT_END = GaborFilterBank, NeuronalNoise, LightAdaptation, ContrastNormalization
+
+
 def _is_front_end(layer: keras.layers.Layer) -> bool:
     return any(
-        isinstance(inner, GaborFilterBank | NeuronalNoise)
+        isinstance(inner, _FRONT_END)
         for inner in layer._flatten_layers(include_self=True, recursive=True)
     )
 

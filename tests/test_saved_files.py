@@ -38,7 +38,10 @@ def test_a_saved_run_tells_what_its_front_end_was_built_with(saved, name):
         assert run.v1 is None
     else:
         block = run.load_model().get_layer("vone_block")
-        built = {**block.get_config(), "variant": block.variant}
+        variant = block.variant
+        built = {
+            **block.get_config(), "variant": variant, "sf_range": [*variant.sf_range],
+        }  # fmt: skip
         assert run.v1 == {part: built[part] for part in run.v1}
 
 

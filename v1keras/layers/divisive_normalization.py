@@ -95,18 +95,20 @@ class DivisiveNormalization(keras.layers.Layer):
             visual_degrees=self.visual_degrees,
         )
         self._windows = [np.stack([each] * number) for each in matrices]
-        member = groups[:, np.newaxis] == np.arange(number)
-        self._means = member / member.sum(axis=0)
-        self._pool_of_channel = groups
+        self._member = (groups[:, np.newaxis] == np.arange(number)).astype(float)
+        self._means = self._member / self._member.sum(axis=0)
 
     def call(self, responses):
         responses = at_least_float32(responses)
         means = ops.convert_to_tensor(self._means, responses.dtype)
         energies = to_maps(ops.matmul(ops.square(responses), means))
-        divisors = self.semisaturation + root(from_maps(pool(energies, *self._windows)))
-        if divisors.shape[-1] > 1:
-            divisors = ops.take(divisors, self._pool_of_channel, axis=-1)
-        return ops.cast(responses / divisors, self.compute_dtype)
+        pooled = root(from_maps(pool(energies, *self._windows)))
+        gains = 1.0 / (self.semisaturation + pooled)
+        if self._member.shape[1] > 1:
+            # One product; gathering channels takes several times as long on a CPU.
+            spread = ops.convert_to_tensor(self._member.T, responses.dtype)
+            gains = ops.matmul(gains, spread)
+        return ops.cast(responses * gains, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -71,7 +71,7 @@ def resolve_setting(
         **given: fields of `V1Setting`; `None` is not given.
 
     Returns:
-        The variant with all that it left open, and the `V1Setting`.
+        The variant with the highest spatial frequency in force, and the `V1Setting`.
 
     Raises:
         ValueError: if the name is unknown.
@@ -91,6 +91,5 @@ def resolve_setting(
         known = {name: value for name, value in values.items() if value is not None}
         setting = dataclasses.replace(setting, **known)
     if variant.v1:
-        own = {name: getattr(setting, name) for name in _OF_VARIANTS}
-        variant = dataclasses.replace(variant, **own)
+        variant = dataclasses.replace(variant, sf_max=setting.sf_max)
     return variant, setting

@@ -109,8 +109,8 @@ class Run:
     def v1(self) -> dict[str, Any] | None:
         """What the front-end was built with, `None` for the plain CNN.
 
-        `variant` has all that it left to the setting, and `sf_range` is the range of
-        spatial frequencies in force (cycles per degree). The others are
+        `variant` has its highest spatial frequency in force, and `sf_range` is the
+        range that its cells have (cycles per degree). The others are
         `image_size` (pixels), `visual_degrees`, `kernel_size` and `stride` (pixels),
         `k_exc`, `noise_scale`, `noise_level` (spikes) and `rectify_noise`.
         """
