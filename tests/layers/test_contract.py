@@ -5,13 +5,17 @@ import pytest
 from harness import check_layer
 
 from v1keras import layers
-from v1keras.v1 import sample_gabors
+from v1keras.v1 import Variant, sample_gabors
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(-1, 1, (2, 16, 20, 3)).astype("float32")
 MAPS = RANDOM.gamma(2.0, 1.0, (2, 4, 5, 8)).astype("float32")
 LOGITS = [*RANDOM.normal(size=(3, 2, 5)).astype("float32")]
 SMALL = {"kernel_size": 7, "simple_channels": 6, "complex_channels": 5}
+NORMALIZING = Variant(
+    name="normalizing", balanced=True, push_pull=0.5, divisive_normalization="similar",
+    fano_factor=0.9,
+)  # fmt: skip
 BLOCKS = [
     layers.VOneBlock(variant, noise="off", seed=seed, **SMALL).get_config()
     for seed, variant in enumerate(("standard", "no_noise"))
@@ -22,6 +26,7 @@ CASES = [
     (layers.BatchNormalization, {}, MAPS),
     (layers.ContrastNormalization, {}, IMAGES),
     (layers.DivisiveNormalization, {}, MAPS),
+    (layers.DivisiveNormalization, {"groups": [0, 1, 0, 2, 2, 1, 0, 0]}, MAPS),
     (
         layers.GaborFilterBank,
         {"gabors": sample_gabors(5), "kernel_size": 7},
@@ -34,6 +39,7 @@ CASES = [
     (layers.SharedVOneBlocks, {"blocks": BLOCKS, "streams": [0, 2]}, IMAGES),
     (layers.SubcorticalBlock, {}, IMAGES),
     (layers.VOneBlock, SMALL, IMAGES),
+    (layers.VOneBlock, {"variant": NORMALIZING, **SMALL}, IMAGES),
     (layers.VOneBlock, {"channel_order": "color", "stride": 4, **SMALL}, IMAGES),
 ]
 

@@ -158,30 +158,6 @@ def test_precision(images, policy):
     )
 
 
-def test_saved_model_and_litert_without_flex(images, tmp_path):
-    inputs = keras.Input((40, 40, 3))
-    model = keras.Model(inputs, SubcorticalBlock(noise="off")(inputs))
-    expected = respond(model, images)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(respond(loaded, images), expected)
-
-    model.export(tmp_path / "saved", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "saved")).serve(images)
-    np.testing.assert_allclose(served, expected, atol=1e-5)
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    interpreter = tf.lite.Interpreter(model_content=converter.convert())
-    index = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(index, images.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(index, images)
-    interpreter.invoke()
-    answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(answer, expected, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [

@@ -102,13 +102,13 @@ class DivisiveNormalization(keras.layers.Layer):
         responses = at_least_float32(responses)
         means = ops.convert_to_tensor(self._means, responses.dtype)
         energies = to_maps(ops.matmul(ops.square(responses), means))
-        pooled = root(from_maps(pool(energies, *self._windows)))
-        gains = 1.0 / (self.semisaturation + pooled)
+        divisors = self.semisaturation + root(from_maps(pool(energies, *self._windows)))
         if self._member.shape[1] > 1:
             # One product; gathering channels takes several times as long on a CPU.
             spread = ops.convert_to_tensor(self._member.T, responses.dtype)
-            gains = ops.matmul(gains, spread)
-        return ops.cast(responses * gains, self.compute_dtype)
+            divisors = ops.matmul(divisors, spread)
+        # Not times the inverse of the smaller map: LiteRT gets that wrong.
+        return ops.cast(responses / divisors, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
