@@ -1,5 +1,7 @@
 """What `import v1keras` alone brings, and what it leaves alone."""
 
+import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -89,3 +91,18 @@ def test_progress_in_a_file_holds_no_control_characters(tmp_path):
     )
     assert finished.stdout.endswith("/c: 24 images in every cell\n")
     assert not set(finished.stdout + finished.stderr) & {"\b", "\r", "\x1b"}
+
+
+def test_packages_import_each_other_without_circles():
+    graph = {}
+    # A command may import anything: nothing imports it.
+    for file in set(SOURCES.glob("*/**/*.py")) - set(SOURCES.glob("*/__main__.py")):
+        package = file.relative_to(SOURCES).parts[0]
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("v1keras"):
+                parts = node.module.split(".")[1:2] or [a.name for a in node.names]
+                graph.setdefault(package, set()).update(set(parts) - {package})
+    # Raises a CycleError that names the circle.
+    order = [*graphlib.TopologicalSorter(graph).static_order()]
+    assert order.index("v1") < order.index("layers") < order.index("models")
+    assert order.index("training") < order.index("evaluation") < order.index("studies")

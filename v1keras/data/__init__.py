@@ -14,7 +14,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "augmix": ["AugMixAugmentation"],
         "corrupted": ["CorruptedSet", "open_corrupted"],
-        "datasets": ["SPLITS", "ImageDataset", "Split", "load_dataset"],
+        "datasets": [
+            "SPLITS",
+            "VALIDATION_SOURCES",
+            "ImageDataset",
+            "Split",
+            "load_dataset",
+        ],
         "mixing": ["Mixing"],
         "pipeline": [
             "augmented_view",

@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 from v1keras.command_line import check_choices, option, require
+from v1keras.data import VALIDATION_SOURCES
 from v1keras.models import ARCHITECTURES
 from v1keras.v1 import NAMED_VARIANTS, Variant, get_variant
 from v1keras.v1.variants import DISTRIBUTIONS, DIVISIVE_POOLS, SUBCORTICAL_STAGES
@@ -186,7 +187,7 @@ class TrainingSettings:
         "fold",
         "Choose on a fold of the training images, or on the test images as the "
         "paper did; the report then says so.",
-        choices=("fold", "test"),
+        choices=VALIDATION_SOURCES,
     )
     split_seed: int = _data(0, "Seed of that fold.")
     data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
