@@ -289,7 +289,8 @@ def _heat_cell(table: RobustnessTable, model: str, cell: Cell) -> str | TableCel
     result = table.results[model, cell]
     accuracy = _percent(result.accuracy.value)
     if result.gain is None:
-        return f"{100 * result.accuracy.value:.0f}"
+        value = result.accuracy.value
+        return TableCell(f"{100 * value:.0f}", share=value)
     if not np.isfinite(result.gain.value):
         return TableCell("–", tip=f"{accuracy} %, baseline 0 %")
     base = _percent(table.results[table.baseline, cell].accuracy.value)
