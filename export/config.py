@@ -5,10 +5,10 @@ import functools
 
 from v1keras.command_line import option
 from v1keras.corruptions import canonical_name, check_severities
+from v1keras.layers import NOISE_MODES
 
 FORMATS = ("savedmodel", "tflite")
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
-NOISE_MODES = ("off", "fixed", "stochastic")
 
 # Options under the headings of `--help`.
 _files = functools.partial(option, group="files")

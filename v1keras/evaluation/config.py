@@ -6,7 +6,7 @@ import functools
 from v1keras.command_line import check_choices, option, require
 from v1keras.corruptions import SEVERITIES, canonical_name
 from v1keras.corruptions.severities import check_severities
-from v1keras.evaluation.lineup import AVERAGES
+from v1keras.layers import AVERAGES
 from v1keras.training.config import STRATEGIES
 
 # Options under the headings of `--help`.

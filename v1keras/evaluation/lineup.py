@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-AVERAGES = ("logits", "probabilities")
+from v1keras.layers import AVERAGES
 
 
 @dataclasses.dataclass(frozen=True)

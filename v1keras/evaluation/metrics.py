@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells, mean_over_corruptions
-from v1keras.evaluation.lineup import AVERAGES
+from v1keras.layers import AVERAGES
 
 # Errors of AlexNet on clean ImageNet images and on ImageNet-C at 224 x 224 pixels,
 # mean over severities: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness

@@ -1,42 +1,28 @@
 """Layers of primary visual cortex, and the others that our models are made of."""
 
-from v1keras.layers.batch_normalization import BatchNormalization
-from v1keras.layers.contrast_normalization import ContrastNormalization
-from v1keras.layers.divisive_normalization import DivisiveNormalization
-from v1keras.layers.gabor_filter_bank import GaborFilterBank
-from v1keras.layers.light_adaptation import LightAdaptation
-from v1keras.layers.mean_logits import AVERAGES, MeanLogits
-from v1keras.layers.neuronal_noise import (
-    NOISE_MODES,
-    NeuronalNoise,
-    is_stochastic,
-    noise,
-    noise_layers,
-    set_noise,
-    set_noise_share,
-)
-from v1keras.layers.random_corruption import RandomCorruption
-from v1keras.layers.shared_vone_blocks import SharedVOneBlocks
-from v1keras.layers.subcortical_block import SubcorticalBlock
-from v1keras.layers.vone_block import VOneBlock
+import lazy_loader
 
-__all__ = [
-    "AVERAGES",
-    "NOISE_MODES",
-    "BatchNormalization",
-    "ContrastNormalization",
-    "DivisiveNormalization",
-    "GaborFilterBank",
-    "LightAdaptation",
-    "MeanLogits",
-    "NeuronalNoise",
-    "RandomCorruption",
-    "SharedVOneBlocks",
-    "SubcorticalBlock",
-    "VOneBlock",
-    "is_stochastic",
-    "noise",
-    "noise_layers",
-    "set_noise",
-    "set_noise_share",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "batch_normalization": ["BatchNormalization"],
+        "choices": ["AVERAGES", "NOISE_MODES"],
+        "contrast_normalization": ["ContrastNormalization"],
+        "divisive_normalization": ["DivisiveNormalization"],
+        "gabor_filter_bank": ["GaborFilterBank"],
+        "light_adaptation": ["LightAdaptation"],
+        "mean_logits": ["MeanLogits"],
+        "neuronal_noise": [
+            "NeuronalNoise",
+            "is_stochastic",
+            "noise",
+            "noise_layers",
+            "set_noise",
+            "set_noise_share",
+        ],
+        "random_corruption": ["RandomCorruption"],
+        "shared_vone_blocks": ["SharedVOneBlocks"],
+        "subcortical_block": ["SubcorticalBlock"],
+        "vone_block": ["VOneBlock"],
+    },
+)

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-AVERAGES = ("logits", "probabilities")
-"""What `MeanLogits` and `build_ensemble` can average."""
+from v1keras.layers.choices import AVERAGES
 
 
 @keras.saving.register_keras_serializable(package="v1keras")

@@ -7,10 +7,8 @@ import keras
 from keras import ops
 
 from v1keras.hardware import in_compiled_step, is_tensorflow_on_cpu, outside_of_graphs
+from v1keras.layers.choices import NOISE_MODES
 from v1keras.layers.deviation import EPSILON, deviation
-
-NOISE_MODES = ("stochastic", "off", "fixed")
-"""What `set_noise` knows; `NeuronalNoise` says what each means."""
 
 # Odd constants: seeds of replicas, layers of one model, and streams lie far apart.
 _REPLICA_STRIDE = 0x9E3779B1
