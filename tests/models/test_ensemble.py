@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from v1keras.layers import (
     noise_layers,
 )
 from v1keras.models import build_classifier, build_ensemble
+from v1keras.v1 import get_variant
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
 
@@ -170,6 +173,45 @@ def test_members_with_common_filters_share_them():
     np.testing.assert_allclose(
         ensemble(IMAGES), logits.mean(axis=0), rtol=1e-5, atol=1e-4
     )
+
+
+def test_members_behind_equal_stages_share_filters():
+    adapted = get_variant("balanced_light_adapted")
+    simple = dataclasses.replace(
+        adapted, name="simple", simple_channels=512, complex_channels=0
+    )
+    members = [member(v) for v in (adapted, "no_noise", simple, "only_simple")]
+    # Each differs from the first in one thing that keeps it from sharing.
+    members += [
+        member(dataclasses.replace(adapted, name=f"other_{index}", **change))
+        for index, change in enumerate(
+            (
+                {"light_adaptation": False},
+                {"balanced": False},
+                {"contrast_normalization": True},
+                {"push_pull": 0.5},
+                {"divisive_normalization": "all"},
+                {"light_adaptation": False, "subcortical": "standard"},
+            )
+        )
+    ]
+    ensemble = build_ensemble(members)
+    v1keras.set_noise(ensemble, "off")
+    shared = [each for each in ensemble.layers if isinstance(each, SharedVOneBlocks)]
+    assert [len(each.noises) for each in shared] == [2, 2]
+    expected = np.mean([one(IMAGES) for one in members], axis=0)
+    np.testing.assert_allclose(ensemble(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_noisy_stages_are_not_shared():
+    quiet, noisy = (
+        dataclasses.replace(get_variant("subcortical"), subcortical_noise_gain=gain)
+        for gain in (0.0, 1.0)
+    )
+    for variant, count in ((quiet, 1), (noisy, 0)):
+        ensemble = build_ensemble([member(variant), member(variant, seed=1)])
+        layers = [type(layer) for layer in ensemble.layers]
+        assert layers.count(SharedVOneBlocks) == count
 
 
 def test_sharing_keeps_the_members_weights():

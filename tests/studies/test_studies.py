@@ -147,9 +147,20 @@ def test_controls_are_as_many_as_the_variants():
     assert StudyConfig(out="x").control_configs() == {}
 
 
+def test_sets_of_variants():
+    config = StudyConfig(out="x", variants=("normalizing",))
+    assert config.names()[0] == "base" and "evnet" in config.members()
+    both = StudyConfig(out="x", variants=("all",)).names()
+    assert {*both} == {*config.names(), *StudyConfig(out="x").names()}
+    mixed = StudyConfig(out="x", variants=("paper", "balanced", "base_subcortical"))
+    assert mixed.names()[-2:] == ("balanced", "base_subcortical")
+    # A plain CNN is no member, and changes of V1 are not for it.
+    assert "base_subcortical" not in mixed.members()
+
+
 def test_settings_survive_json():
     config = StudyConfig(out="x")
-    assert json.loads(json.dumps(vars(config)))["variants"] == ["all"]
+    assert json.loads(json.dumps(vars(config)))["variants"] == ["paper"]
 
 
 def test_filter_sheet_shows_kernels_in_their_colour():

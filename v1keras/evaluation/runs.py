@@ -102,7 +102,7 @@ def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
     variants = run_variants(runs)
     _check_seeds(config, runs, variants)
     students = [n for n, run in runs.items() if run.config["kind"] == "student"]
-    plain = [n for n, run in runs.items() if not run.variant.v1 and n not in students]
+    plain = [n for n, run in runs.items() if run.variant.is_plain and n not in students]
     if config.baseline is None and len(plain) > 1:
         print(f"Gains are relative to {plain[0]}; --baseline chooses another one.")
     lineup = Lineup(

@@ -5,8 +5,23 @@ from collections.abc import Sequence
 
 import keras
 
-from v1keras.layers import SharedVOneBlocks, VOneBlock, noise_layers
+from v1keras.layers import (
+    ContrastNormalization,
+    LightAdaptation,
+    SharedVOneBlocks,
+    SubcorticalBlock,
+    VOneBlock,
+    noise_layers,
+)
 from v1keras.layers.shared_vone_blocks import common_cells, sharing_key
+
+_STAGES = (
+    keras.layers.Rescaling,
+    LightAdaptation,
+    SubcorticalBlock,
+    ContrastNormalization,
+)
+_NO_SETTINGS = ("name", "trainable", "noise", "seed")
 
 
 def share_front_ends(members: Sequence[keras.Model], images) -> list:
@@ -14,9 +29,10 @@ def share_front_ends(members: Sequence[keras.Model], images) -> list:
 
     Each member draws noise of a stream of its own, whatever its seed.
 
-    Members can share if `build_classifier` made them: images, one `Rescaling`, one
-    `VOneBlock`, the rest. Others are called as they are. Weights and noise layers are
-    the members' own; with noise off the logits are the members' to rounding.
+    Members can share if `build_classifier` made them: images, one `Rescaling`, stages
+    before V1 that are equal and draw no noise, one `VOneBlock`, the rest. Others are
+    called as they are. Weights and noise layers are the members' own; with noise off the
+    logits are the members' to rounding.
 
     Args:
         members: sequence of `keras.Model` with different names and one output.
@@ -28,9 +44,11 @@ def share_front_ends(members: Sequence[keras.Model], images) -> list:
     logits: list = [None] * len(members)
     for group in _groups(members):
         blocks = [_front_end(members[number])[1] for number in group]
-        rescaling = _front_end(members[group[0]])[0]
+        # A model of their own: several groups may have stages of one name.
+        first = members[group[0]]
+        before = keras.Model(first.input, blocks[0].input, name=f"before_v1_{group[0]}")
         shared = SharedVOneBlocks(blocks, group, name=f"shared_v1_{group[0]}")
-        outputs = shared(rescaling(images))
+        outputs = shared(before(images))
         for number, block, output in zip(group, blocks, outputs, strict=True):
             member = members[number]
             rest = keras.Model(block.output, member.outputs[0], name=member.name)
@@ -74,18 +92,28 @@ def _groups(members: Sequence[keras.Model]) -> list[list[int]]:
 
 
 def _related(one: keras.Model, other: keras.Model) -> bool:
-    (first_rescaling, first), (rescaling, block) = map(_front_end, (one, other))
+    (first_stages, first), (stages, block) = map(_front_end, (one, other))
     return (
-        (first_rescaling.scale, first_rescaling.offset)
-        == (rescaling.scale, rescaling.offset)
+        list(map(_settings, first_stages)) == list(map(_settings, stages))
         and sharing_key(first) == sharing_key(block)
         and common_cells(first, block)
     )
 
 
+def _settings(stage: keras.layers.Layer) -> tuple:
+    """What decides the output of a layer without weights and noise."""
+    config = stage.get_config()
+    # Noise is off: neither its seed nor its mode matters.
+    return type(stage), {k: v for k, v in config.items() if k not in _NO_SETTINGS}
+
+
 def _front_end(member: keras.Model) -> tuple | None:
-    """The `Rescaling` and the `VOneBlock` that a member begins with, or None."""
-    layers = member.layers[1:3]
-    if [type(layer) for layer in layers] != [keras.layers.Rescaling, VOneBlock]:
-        return None
-    return tuple(layers)
+    """The stages that a member begins with and its `VOneBlock`, or None."""
+    stages = []
+    for layer in member.layers[1:]:
+        if type(layer) is VOneBlock and stages:
+            return stages, layer
+        if type(layer) not in _STAGES or any(n.noise_gain for n in noise_layers(layer)):
+            return None
+        stages.append(layer)
+    return None

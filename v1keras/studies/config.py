@@ -9,9 +9,14 @@ from v1keras.command_line import option, require, with_presets
 from v1keras.evaluation.config import EvaluationSettings
 from v1keras.training import DistillConfig, TrainConfig
 from v1keras.training.config import TeachingSettings, TrainingSettings
-from v1keras.v1 import VARIANTS, get_variant
+from v1keras.v1 import NORMALIZING_VARIANTS, VARIANTS, get_variant
 
 BASE = "base"
+_SETS = {
+    "paper": (*VARIANTS,),
+    "normalizing": (BASE, *NORMALIZING_VARIANTS),
+    "all": (*VARIANTS, *NORMALIZING_VARIANTS),
+}
 
 _QUICK = {
     "dataset": "shapes:3000:400",
@@ -75,7 +80,9 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
         choices=tuple(_PRESETS),
     )
     variants: tuple[str, ...] = _study(
-        ("all",), "Variants to train, or all: base and the eight of the paper."
+        ("paper",),
+        "Variants to train. paper: base and the eight of the paper; normalizing: base "
+        "and those that normalise light or contrast; all: both.",
     )
     base_epochs: int | None = _study(
         None, "Epochs of the plain CNN; by default those of the members."
@@ -115,7 +122,7 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
         EvaluationSettings.__post_init__(self)
         for name in (*self.names(), self.control_variant):
             get_variant(name)
-        different = len(set(self.names())) == len(self.names())
+        different = len(set(self.variants)) == len(self.variants)
         require(self, "variants", different, "different from each other")
         ensemble = len(self.members()) >= 2
         require(self, "variants", ensemble, "at least two with a V1 front-end")
@@ -134,7 +141,8 @@ class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
 
     def names(self) -> tuple[str, ...]:
         """All variants to train."""
-        return tuple(VARIANTS) if self.variants == ("all",) else self.variants
+        named = [_SETS.get(name, (name,)) for name in self.variants]
+        return tuple(dict.fromkeys(name for names in named for name in names))
 
     def members(self) -> tuple[str, ...]:
         """The variants that make the ensemble: those with a V1 front-end."""
