@@ -58,7 +58,9 @@ def evaluate_models(
 
     Example:
 
+    >>> from v1keras.data import load_dataset
     >>> from v1keras.evaluation import Cell, CleanImages, OnlineImages
+    >>> from v1keras.training import Run
     >>> split = load_dataset("shapes:24:24").split("test")
     >>> clean = CleanImages(split.images, split.labels, ids=split.ids)
     >>> images = OnlineImages(clean, [Cell("shot_noise", 3), Cell("fog", 3)])
