@@ -7,6 +7,7 @@ import importlib
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ import pytest
 
 import v1keras
 from v1keras import command_line
+from v1keras.data import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*ROOT.glob("v1keras/**/*.py"), *ROOT.glob("export/**/*.py")])
@@ -40,6 +42,16 @@ BLOCK = re.compile(
     r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+# Settings that make a command small; the last one of a flag counts.
+SMALL = """#!/bin/bash
+case "$2" in
+  v1keras.train | v1keras.distill) small="--width=4 --stride=16 --epochs=1" ;;
+  v1keras.evaluate) small="--corruptions=fog --max_images=6 --bootstrap=20" ;;
+  export) small="--min_accuracy=0.01 --images=6" ;;
+  export.client | v1keras.study) exit 0 ;; # No server runs here; no second chain.
+esac
+exec "$PYTHON" "$@" $small
+"""
 # Every program that a page calls notes its arguments, one a line, and does nothing.
 NOTE = '#!/bin/bash\nprintf "%s\\n" "$@" "" >> "$NOTES"\n'
 
@@ -107,24 +119,38 @@ def test_the_python_of_a_page_runs(page, workplace):
         exec(compile("\n" * (line - 1) + code, page, "exec"), names)
 
 
+def run_script(folder: Path, script: str, programs: dict[str, str], **variables):
+    """Runs a script for which these are the only programs; others do nothing."""
+    for name, text in programs.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        file.chmod(0o755)
+    script = f"command_not_found_handle() {{ :; }}\n{script}"
+    finished = subprocess.run(
+        [shutil.which("bash"), "-e", "-c", script],
+        cwd=folder,
+        env={
+            "HOME": str(folder),
+            "PATH": str(folder / "bin"),
+            "PYTHON": sys.executable,
+            "PYTHONPATH": str(ROOT),
+            **{name: str(value) for name, value in variables.items()},
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "bash")], ids=page_id)
 def test_the_commands_of_a_page_parse(page, tmp_path, capsys):
     # The blocks of a page are one story: a variable of the first serves the last.
-    script = "command_not_found_handle() { :; }\n"
-    script += "".join(code for _, code in blocks(page, "bash"))
-    for program in {"bin/python", *re.findall(r"[\w.-]+/bin/\w+", script)}:
-        file = tmp_path / program
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(NOTE, encoding="utf-8")
-        file.chmod(0o755)
-    notes = tmp_path / "notes"
-    notes.touch()
-    subprocess.run(
-        [shutil.which("bash"), "-e", "-c", script],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path / "bin"), "NOTES": str(notes)},
-        check=True,
-    )
+    script = "".join(code for _, code in blocks(page, "bash"))
+    programs = {"bin/python", *re.findall(r"[\w.-]+/bin/\w+", script)}
+    (notes := tmp_path / "notes").touch()
+    run_script(tmp_path, script, dict.fromkeys(programs, NOTE), NOTES=notes)
     for call in notes.read_text(encoding="utf-8").split("\n\n"):
         arguments = call.strip().split("\n")
         if arguments[0] != "-m" or arguments[1].split(".")[0] not in (
@@ -144,6 +170,28 @@ def test_the_commands_of_a_page_parse(page, tmp_path, capsys):
         )
         assert code == 0, f"{call}\n{capsys.readouterr().err}"
         assert len(configs) == 1
+
+
+@pytest.mark.slow
+def test_the_story_of_the_readme_runs(tmp_path):
+    images, labels = draw_shapes(60, image_size=80, seed=0)
+    for index, (image, label) in enumerate(zip(images, labels % 2, strict=True)):
+        folder = tmp_path / "photos" / ("cat", "dog")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        # Sizes and shapes differ, as photographs do.
+        keras.utils.save_img(folder / f"{index}.jpg", image[: 64 + index % 16])
+    run_script(tmp_path, readme_story(), {"bin/python": SMALL})
+    assert (tmp_path / "evaluation" / "report.html").is_file()
+    assert "student" in (tmp_path / "serving" / "models.config").read_text()
+    (exported,) = (tmp_path / "serving" / "student").glob("*/model.tflite")
+    assert exported.stat().st_size > 10_000
+
+
+def readme_story() -> str:
+    """The commands of the README that begin with a folder of photographs."""
+    page = ROOT / "README.md"
+    start = page.read_text(encoding="utf-8").split("\n## Use it")[0].count("\n")
+    return "".join(code for line, code in blocks(page, "bash") if line > start)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
