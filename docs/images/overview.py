@@ -71,7 +71,9 @@ def main() -> None:
         page.add_patch(
             FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=14, color=INK)
         )
-    page.text(5.03, 4.08, "eight V1 front-ends, a CNN behind each", ha="center", size=11)
+    page.text(
+        5.03, 4.08, "eight V1 front-ends, a CNN behind each", ha="center", size=11
+    )
     page.text(10.05, 1.35, "distillation", ha="center", va="top", size=9)
     page.text(12.1, 1.35, "export", ha="center", va="top", size=9)
     figure.savefig(Path(__file__).with_name("overview.png"), dpi=110)

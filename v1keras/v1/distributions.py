@@ -320,7 +320,7 @@ def similar_cells(parameters: GaborParameters) -> np.ndarray:
     Example:
 
     >>> groups = v1keras.v1.similar_cells(v1keras.v1.sample_gabors(256))
-    >>> groups.max() < 36  # 4 bins of orientation, 9 of spatial frequency
+    >>> bool(groups.max() < 36)  # 4 bins of orientation, 9 of spatial frequency
     True
     """
     low = ORIENTATION_EDGES[0]
