@@ -9,18 +9,9 @@ from v1keras.data import load_dataset, open_corrupted
 from v1keras.data.images import ImageFiles
 
 _CLASSES = ("n01", "n02")
-_CIFAR10 = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-]
+_CIFAR10 = (
+    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
+)
 
 
 @pytest.fixture

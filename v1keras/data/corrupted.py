@@ -6,6 +6,7 @@ same test images.
 """
 
 import abc
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -27,19 +28,14 @@ _ACCEPTED = (
 )
 # The archives hold indices only; these are the classes that the first ten mean.
 _CIFAR10 = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
     "truck",
-)
+)  # fmt: skip
+# Images, labels and ids of a cell.
+_Cell = tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]
 
 
+@dataclasses.dataclass(eq=False)
 class CorruptedSet(abc.ABC):
     """A stored corrupted test set; opened by `open_corrupted`.
 
@@ -50,23 +46,16 @@ class CorruptedSet(abc.ABC):
         sources: dict. Where each cell (corruption, severity) is stored.
     """
 
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        image_size: int,
-        sources: dict[tuple[str, int], str],
-    ) -> None:
-        self.name = name
-        self.class_names = tuple(class_names)
-        self.image_size = image_size
-        self._sources = sources
-        self._counts: np.ndarray | None = None
+    name: str
+    class_names: tuple[str, ...]
+    image_size: int
+    sources: dict[tuple[str, int], str]
+    _counts: np.ndarray | None = dataclasses.field(default=None, init=False)
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
         """Pairs of corruption and severity, in the order of the benchmark."""
-        return tuple(self._sources)
+        return tuple(self.sources)
 
     def read(self, corruption: str, severity: int) -> Split:
         """Reads one cell.
@@ -83,21 +72,19 @@ class CorruptedSet(abc.ABC):
             ValueError: if there is no such cell, if it has more or fewer images of a
                 class than another cell, or one that cannot be read.
         """
-        if (corruption, severity) not in self._sources:
+        if (corruption, severity) not in self.sources:
             raise ValueError(
                 "`corruption` and `severity` must be those of a stored cell. "
                 f"Received: corruption={corruption!r}, severity={severity}"
             )
-        images, labels, ids = self._read(self._sources[corruption, severity], severity)
+        images, labels, ids = self._read(self.sources[corruption, severity], severity)
         counts = np.bincount(labels, minlength=len(self.class_names))
         self._check_counts(counts, (corruption, severity))
         return Split(f"{corruption}/{severity}", images, labels, tuple(ids))
 
     @abc.abstractmethod
-    def _read(
-        self, source: str, severity: int
-    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
-        """Images, labels and ids of the cell that is stored at `source`."""
+    def _read(self, source: str, severity: int) -> _Cell:
+        """The cell that is stored at `source`."""
 
     def _check_counts(self, counts: np.ndarray, cell: tuple[str, int]) -> None:
         """Refuses a cell that has other numbers of images of a class than the first."""
@@ -113,52 +100,39 @@ class CorruptedSet(abc.ABC):
             )
 
 
+@dataclasses.dataclass(eq=False)
 class _FolderSet(CorruptedSet):
     """corruption/severity/class/*.JPEG, as ImageNet-C and Tiny ImageNet-C."""
 
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        image_size: int,
-        sources: dict[tuple[str, int], str],
-        memory_limit: float,
-    ) -> None:
-        super().__init__(name, class_names, image_size, sources)
-        self._memory_limit = memory_limit
-        for cell, folder in sources.items():
-            check_classes(class_folders(Path(folder)), class_names, folder)
-            self._check_counts(_count_images(Path(folder), class_names), cell)
+    memory_limit: float
 
-    def _read(
-        self, source: str, severity: int
-    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+    def __post_init__(self) -> None:
+        for cell, folder in self.sources.items():
+            check_classes(class_folders(Path(folder)), self.class_names, folder)
+            self._check_counts(_count_images(Path(folder), self.class_names), cell)
+
+    def _read(self, source: str, severity: int) -> _Cell:
         files = list_classes(Path(source), self.class_names)
         images = ImageFiles(files.paths, self.image_size)
-        if decoded_gib(len(images), self.image_size) <= self._memory_limit:
+        if decoded_gib(len(images), self.image_size) <= self.memory_limit:
             images = np.asarray(images)
         return images, files.labels, files.ids
 
 
+@dataclasses.dataclass(eq=False)
 class _NpySet(CorruptedSet):
     """One array a corruption, severities one after the other, and `labels.npy`."""
 
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        image_size: int,
-        sources: dict[tuple[str, int], str],
-    ) -> None:
-        super().__init__(name, class_names, image_size, sources)
-        self._labels = np.load(Path(name) / "labels.npy")
+    def __post_init__(self) -> None:
+        self._labels = np.load(Path(self.name) / "labels.npy")
         if self._labels.ndim != 1 or len(self._labels) % len(SEVERITIES):
             raise ValueError(
                 "`labels.npy` must hold as many labels for each of the 5 severities. "
-                f"Received: shape {self._labels.shape} in {name}"
+                f"Received: shape {self._labels.shape} in {self.name}"
             )
-        _check_indexed_classes(class_names, int(self._labels.max()) + 1, name)
-        for path in sorted(set(sources.values())):
+        count = int(self._labels.max()) + 1
+        _check_indexed_classes(self.class_names, count, self.name)
+        for path in sorted(set(self.sources.values())):
             self._check_archive(path)
 
     def _check_archive(self, path: str) -> None:
@@ -170,9 +144,7 @@ class _NpySet(CorruptedSet):
                 f"Received: {stored.dtype} {stored.shape} in {path}"
             )
 
-    def _read(
-        self, source: str, severity: int
-    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
+    def _read(self, source: str, severity: int) -> _Cell:
         count = len(self._labels) // len(SEVERITIES)
         part = slice((severity - 1) * count, severity * count)
         stored = np.load(source, mmap_mode="r")[part]
@@ -181,24 +153,14 @@ class _NpySet(CorruptedSet):
         return images, self._labels[part].astype(np.int32), map(str, range(count))
 
 
+@dataclasses.dataclass(eq=False)
 class _TfdsSet(CorruptedSet):
     """One configuration a cell, as `cifar10_corrupted/fog_1`."""
 
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        image_size: int,
-        sources: dict[tuple[str, int], str],
-        data_dir: str | os.PathLike | None,
-    ) -> None:
-        super().__init__(name, class_names, image_size, sources)
-        self._data_dir = data_dir
+    data_dir: str | os.PathLike | None
 
-    def _read(
-        self, source: str, severity: int
-    ) -> tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]:
-        data = TfdsImages(open_builder(source, self._data_dir))
+    def _read(self, source: str, severity: int) -> _Cell:
+        data = TfdsImages(open_builder(source, self.data_dir))
         names = data.class_names
         if _are_indices(names):
             _check_indexed_classes(self.class_names, len(names), source)
@@ -283,7 +245,7 @@ def open_corrupted(
             f"{_ACCEPTED}. Received: path={name}, which is no folder"
         )
     sources = _benchmark_cells(found, name, allow_partial)
-    common = (name, class_names, image_size, sources)
+    common = (name, tuple(class_names), image_size, sources)
     if not folder.is_dir():
         return _TfdsSet(*common, data_dir)
     return _NpySet(*common) if archives else _FolderSet(*common, memory_limit)

@@ -1,6 +1,7 @@
 """One way to open every data set: `load_dataset`."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import re
@@ -89,6 +90,7 @@ class Split:
         return dataclasses.replace(self, images=np.asarray(self.images))
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class ImageDataset:
     """A data set with the splits "train", "validation" and "test".
 
@@ -100,37 +102,32 @@ class ImageDataset:
         display_names: tuple of str. What a reader calls the classes.
         image_size: int. Height and width of the images in pixels.
         fingerprint: str. SHA-256 digest that tells different data apart.
+        sources: dict. Functions that read "train" and "test" (and "validation"), or
+            "all" where the data do not tell them apart.
+        validation_fraction: float. The share of the training images of each class that
+            is held out for the split "validation".
         validation_source: str. "fold": validation images are held out from the
             training images; "test": they are the test images; "folder": the data set
             brings its own.
+        seed: int. Draws the images that are held out.
+        keep_in_memory: bool. Whether images are decoded once and kept.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        class_names: tuple[str, ...],
-        display_names: tuple[str, ...],
-        image_size: int,
-        fingerprint: str,
-        sources: dict[str, Callable[[], Split]],
-        validation_fraction: float,
-        validation_source: str,
-        seed: int,
-        keep_in_memory: bool,
-    ) -> None:
-        self.name = name
-        self.class_names = class_names
-        self.display_names = display_names
-        self.image_size = image_size
-        self.fingerprint = fingerprint
-        own_fold = "validation" in sources and validation_source == "fold"
-        self.validation_source = "folder" if own_fold else validation_source
-        self._sources = sources
-        self._validation_fraction = validation_fraction
-        self._seed = seed
-        self._keep_in_memory = keep_in_memory
-        self._opened: dict[str, Split] = {}
+    name: str
+    class_names: tuple[str, ...]
+    display_names: tuple[str, ...]
+    image_size: int
+    fingerprint: str
+    sources: dict[str, Callable[[], Split]]
+    validation_fraction: float
+    validation_source: str
+    seed: int
+    keep_in_memory: bool
+    _opened: dict[str, Split] = dataclasses.field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if "validation" in self.sources and self.validation_source == "fold":
+            self.validation_source = "folder"
 
     def __repr__(self) -> str:
         return (
@@ -164,7 +161,7 @@ class ImageDataset:
                 f"`name` must be one of {', '.join(SPLITS)}. Received: name={name!r}"
             )
         split = self._open(name)
-        if self._keep_in_memory and isinstance(split.images, ImageFiles):
+        if self.keep_in_memory and isinstance(split.images, ImageFiles):
             split = self._opened[name] = split.in_memory()
         return split
 
@@ -180,28 +177,28 @@ class ImageDataset:
             elif self.validation_source == "test":
                 self._opened[name] = dataclasses.replace(self.split("test"), name=name)
             else:
-                self._opened[name] = self._sources["validation"]()
+                self._opened[name] = self.sources["validation"]()
         return self._opened[name]
 
     def _test(self) -> Split:
-        if "test" in self._sources:
-            return self._sources["test"]()
-        whole = self._sources["all"]()
+        if "test" in self.sources:
+            return self.sources["test"]()
+        whole = self.sources["all"]()
         _, held_out = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
         return whole.subset(held_out, "test")
 
     def _development(self) -> Split:
         """All images that are not test images."""
-        if "train" in self._sources:
-            return self._sources["train"]()
-        whole = self._sources["all"]()
+        if "train" in self.sources:
+            return self.sources["train"]()
+        whole = self.sources["all"]()
         kept, _ = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
         return whole.subset(kept, "train")
 
     def _open_fold(self) -> None:
         whole = self._development()
         kept, held_out = stratified_split(
-            whole.labels, self._validation_fraction, seed=self._seed
+            whole.labels, self.validation_fraction, seed=self.seed
         )
         self._opened["train"] = whole.subset(kept)
         self._opened["validation"] = whole.subset(held_out, "validation")
@@ -349,14 +346,6 @@ def _shapes_parts(name: str, image_size: int | None) -> dict:
     train, test = [*counts, *_SHAPES_COUNTS[len(counts) :]]
     size = image_size or _SHAPES_SIZE
 
-    def source(role: str, count: int, seed: int) -> Callable[[], Split]:
-        def draw() -> Split:
-            images, labels = draw_shapes(count, image_size=size, seed=seed)
-            ids = tuple(f"{role}/{index}" for index in range(count))
-            return Split(role, images, labels, ids)
-
-        return draw
-
     sample, _ = draw_shapes(2 * len(SHAPES), image_size=size)
     digest = hashlib.sha256(f"shapes {size} {train} {test}".encode() + sample.tobytes())
     return {
@@ -365,28 +354,35 @@ def _shapes_parts(name: str, image_size: int | None) -> dict:
         "image_size": size,
         "fingerprint": digest.hexdigest(),
         "sources": {
-            "train": source("train", train, 0),
-            "test": source("test", test, 1),
+            "train": functools.partial(_draw, "train", train, size, seed=0),
+            "test": functools.partial(_draw, "test", test, size, seed=1),
         },
         "keep_in_memory": True,
     }
+
+
+def _draw(role: str, count: int, size: int, seed: int) -> Split:
+    images, labels = draw_shapes(count, image_size=size, seed=seed)
+    return Split(role, images, labels, tuple(f"{role}/{i}" for i in range(count)))
 
 
 def _folder_parts(name: str, image_size: int | None, memory_limit: float) -> dict:
     folders = find_images(name)
     size = image_size or _common_size(folders.splits)
 
-    def source(role: str, files: FileList) -> Callable[[], Split]:
-        images = ImageFiles(files.paths, size)
-        return lambda: Split(role, images, files.labels, files.ids)
-
+    sources = {
+        role: functools.partial(
+            Split, role, ImageFiles(files.paths, size), files.labels, files.ids
+        )
+        for role, files in folders.splits.items()
+    }
     count = sum(len(files.paths) for files in folders.splits.values())
     return {
         "class_names": folders.class_names,
         "display_names": folders.display_names,
         "image_size": size,
         "fingerprint": fingerprint(folders.splits),
-        "sources": {role: source(role, f) for role, f in folders.splits.items()},
+        "sources": sources,
         "keep_in_memory": decoded_gib(count, size) <= memory_limit,
     }
 
@@ -433,19 +429,22 @@ def _tfds_parts(
             f"Received: memory_limit={memory_limit} GiB for {needed:.1f} GiB of {name}"
         )
 
-    def reader(role: str, split: str) -> Callable[[], Split]:
-        def read() -> Split:
-            images, labels = source.read(split, size)
-            ids = tuple(f"{split}/{index}" for index in range(len(labels)))
-            return Split(role, images, labels, ids)
-
-        return read
-
+    sources = {
+        role: functools.partial(_read, source, role, split, size)
+        for role, split in roles.items()
+    }
     return {
         "class_names": source.class_names,
         "display_names": tuple(n.replace("_", " ") for n in source.class_names),
         "image_size": size,
         "fingerprint": source.fingerprint(),
-        "sources": {role: reader(role, split) for role, split in roles.items()},
+        "sources": sources,
         "keep_in_memory": True,
     }
+
+
+def _read(source: TfdsImages, role: str, split: str, size: int) -> Split:
+    images, labels = source.read(split, size)
+    return Split(
+        role, images, labels, tuple(f"{split}/{i}" for i in range(len(labels)))
+    )
