@@ -1,5 +1,6 @@
 """`python -m export`: exports, rolls back and lists versions."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,4 +109,6 @@ _COMMANDS = {
 
 
 if __name__ == "__main__":
+    # The converter warns of its own defaults. What makes it fail is an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.exit(main())

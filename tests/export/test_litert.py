@@ -183,3 +183,26 @@ def test_fixed_noise_changes_the_answer():
     image = np.random.default_rng(0).uniform(-1, 1, (1, 24, 24, 3)).astype("float32")
     quiet, noisy = (exported(noise)(images=image) for noise in ("off", "fixed"))
     assert np.abs(quiet["logits"] - noisy["logits"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("stride,channels", [(2, 4), (3, 9), (6, 1)])
+def test_kernels_take_whole_strides_where_that_costs_little(stride, channels):
+    inputs = keras.Input((24, 24, 3))
+    block = VOneBlock(
+        "no_noise",
+        simple_channels=6,
+        complex_channels=6,
+        kernel_size=9,
+        stride=stride,
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(block(inputs))
+    model = keras.Model(inputs, pooled)
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 24, 24, 3)).astype("float32")
+    expected = model.predict(images, verbose=0)
+    interpreter = Interpreter(model_content=convert_to_litert(model))
+    size = -(-9 // stride) if channels > 1 else 9
+    shapes = {tuple(each["shape"][1:]) for each in interpreter.get_tensor_details()}
+    assert (size, size, channels) in shapes
+    answer = interpreter.get_signature_runner("serving_default")(images=images)
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), expected)

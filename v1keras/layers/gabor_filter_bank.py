@@ -92,6 +92,9 @@ class GaborFilterBank(keras.layers.Layer):
         self.gain = gain
         self.input_channels = input_channels
         self.balanced = balanced
+        # Whether the pixels of one stride become channels. `None`: where Keras computes
+        # faster so; the export knows other runtimes.
+        self.unfold = None
         self._filters_of_color = [
             (int(color), np.flatnonzero(gabors.channel_q0 == color))
             for color in np.unique(gabors.channel_q0)
@@ -168,10 +171,11 @@ class GaborFilterBank(keras.layers.Layer):
                 f"Received: dtype={dtype}"
             )
         half = self.kernel_size // 2
-        # Half-precision units multiply pairs of channels, of which a colour has none.
         colors = [color for color, _ in self._filters_of_color]
         kernels = dict(zip(colors, self._kernels, strict=True))
-        if dtype in _HALF_PRECISIONS and 1 < self.stride <= half:
+        # Half-precision units multiply pairs of channels, of which a colour has none.
+        unfold = dtype in _HALF_PRECISIONS if self.unfold is None else self.unfold
+        if unfold and 1 < self.stride <= half:
             maps, kernels, stride = *self._unfolded(images, kernels, half), 1
         else:
             padded = ops.pad(images, [[0, 0], [half, half], [half, half], [0, 0]])
