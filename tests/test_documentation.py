@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import doctest
 import importlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 import v1keras
 from v1keras import command_line
@@ -37,11 +39,8 @@ COMMANDS = {
     "export.client": "export.client:ClientConfig",
 }
 SLOW = ("train", "distill", "run_study", "export_run")
-# A block of code; the comment before it says why it is not run, where it is not.
-BLOCK = re.compile(
-    r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
+# Stands before a block of code that is not run, and says why.
+NOT_RUN = "<!-- not run: "
 # Settings that make a command small; the last one of a flag counts.
 SMALL = """#!/bin/bash
 case "$2" in
@@ -60,13 +59,20 @@ def page_id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def tokens(page: Path) -> list:
+    parser = MarkdownIt("commonmark").enable("table")
+    return parser.parse(page.read_text(encoding="utf-8"))
+
+
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     """The line number and the code of each block of a page that is to be run."""
-    text = page.read_text(encoding="utf-8")
+    parsed = tokens(page)
     return [
-        (text.count("\n", 0, match.start("code")) + 1, match["code"])
-        for match in BLOCK.finditer(text)
-        if match["language"] == language and not match["skip"]
+        (token.map[0] + 1, token.content)
+        for before, token in itertools.pairwise([None, *parsed])
+        if token.type == "fence"
+        and token.info == language
+        and not (before and before.content.startswith(NOT_RUN))
     ]
 
 
@@ -116,7 +122,7 @@ def test_the_python_of_a_page_runs(page, workplace):
     names = dict(NAMES)
     for line, code in blocks(page, "python"):
         # Blank lines, so that a traceback names the line of the page.
-        exec(compile("\n" * (line - 1) + code, page, "exec"), names)
+        exec(compile("\n" * line + code, page, "exec"), names)
 
 
 def run_script(folder: Path, script: str, programs: dict[str, str], **variables):
@@ -196,29 +202,34 @@ def readme_story() -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_the_links_of_a_page_resolve(page):
-    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    inline = [child for token in tokens(page) for child in token.children or ()]
+    targets = [c.attrs.get("href", c.attrs.get("src")) for c in inline if c.attrs]
+    for target in targets:
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         file = page.parent / path if path else page
         assert file.exists(), target
-        if anchor:
-            assert anchor in anchors(file), target
+        assert not anchor or anchor in anchors(file), target
 
 
 def anchors(page: Path) -> set[str]:
     """The names that GitHub gives to the headings of a page."""
-    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    headings = [
+        text.content
+        for token, text in itertools.pairwise(tokens(page))
+        if token.type == "heading_open"
+    ]
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_id)
 def test_prose_is_wrapped_at_100_columns(page):
-    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    assert [
+    lines = page.read_text(encoding="utf-8").splitlines()
+    prose = [
         line
-        for line in text.splitlines()
-        if len(line) > 100 and not line.startswith(("|", "!["))
-    ] == []
+        for token in tokens(page)
+        if token.type in ("paragraph_open", "heading_open")
+        for line in lines[slice(*token.map)]
+    ]
+    assert [x for x in prose if len(x) > 100 and not x.startswith("![")] == []
