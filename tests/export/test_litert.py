@@ -3,6 +3,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from export import quantize
@@ -78,6 +79,14 @@ def test_an_int8_student_has_at_most_three_tenths_of_the_size():
         for name in ("none", "int8")
     )
     assert len(small) <= 0.3 * len(whole)
+    # Other runtimes than LiteRT read the fields of the first version of the format.
+    content = schema.ModelT.InitFromPackedBuf(small, 0)
+    for code in content.operatorCodes:
+        assert code.deprecatedBuiltinCode == min(code.builtinCode, 127)
+    assert {buffer.offset for buffer in content.buffers} == {0}
+    assert sum(map(len, (b.data for b in content.buffers if b.data is not None))) > (
+        0.9 * len(small)
+    )
 
 
 def test_unknown_operations_are_a_value_error():
