@@ -12,6 +12,7 @@ import pytest
 
 import v1keras
 from v1keras.training import DistillConfig, Run, distill, train
+from v1keras.v1 import sample_gabors
 
 
 def weights(run):
@@ -123,6 +124,21 @@ def test_other_settings_are_refused(tiny, change, tmp_path):
     ):
         train(change(tiny, out=str(tmp_path / "other")))
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.tex"]
+
+
+def test_receptive_fields_of_a_file(tiny, change, tmp_path):
+    file = tmp_path / "gabors.npz"
+    np.savez(file, **sample_gabors(16, seed=9).to_dict())
+    counts = {"simple_channels": 6, "complex_channels": 10}
+    config = change(tiny, epochs=1, gabors=str(file), **counts)
+    run = train(config)
+    block = run.load_model().get_layer("vone_block")
+    assert block.parameters == run.variant.sample() == sample_gabors(16, seed=9)
+    # The run does not depend on the file once it is trained; another file is refused.
+    np.savez(file, **sample_gabors(16, seed=8).to_dict())
+    assert Run.open(run.path).variant.sample() == sample_gabors(16, seed=9)
+    with pytest.raises(FileExistsError, match="gabors="):
+        train(config)
 
 
 def test_a_refused_run_leaves_nothing_behind(tiny, change):

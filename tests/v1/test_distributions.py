@@ -168,3 +168,18 @@ def test_parameters_are_checked_and_frozen():
 def test_lists_round_trip():
     parameters = sample_gabors(4, seed=2)
     assert GaborParameters(**parameters.to_dict()) == parameters
+
+
+def test_file_of_parameters(tmp_path):
+    gabors = sample_gabors(6, seed=3)
+    arrays = gabors.to_dict()
+    del arrays["channel_q1"]  # that of q0
+    np.savez(tmp_path / "gabors.npz", **arrays, comment="cells of one animal")
+    assert GaborParameters.load(tmp_path / "gabors.npz") == gabors
+
+    del arrays["theta"]
+    np.savez(tmp_path / "incomplete.npz", **arrays)
+    (tmp_path / "text.npz").write_text("0.5, 0.7")
+    for name in ("incomplete.npz", "text.npz", "missing.npz"):
+        with pytest.raises(ValueError, match=f"Received: gabors=.*{name}"):
+            GaborParameters.load(tmp_path / name)

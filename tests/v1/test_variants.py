@@ -79,6 +79,19 @@ def test_fields_survive_json(variant):
     assert Variant(**json.loads(json.dumps(variant.to_dict()))) == variant
 
 
+def test_receptive_fields_of_ones_own():
+    gabors = sample_gabors(5, seed=4)
+    own = Variant(name="own", simple_channels=2, complex_channels=3, gabors=gabors)
+    assert own.sample() is gabors
+    assert own.sf_range == (gabors.sf.min(), gabors.sf.max())
+    loaded = Variant(**json.loads(json.dumps(own.to_dict())))
+    assert loaded == own and hash(loaded) == hash(own)
+    with pytest.raises(ValueError, match="5 parameters, simple_channels=3"):
+        dataclasses.replace(own, simple_channels=3)
+    with pytest.raises(ValueError, match=r"below 1, .* channel 2"):
+        dataclasses.replace(own, subcortical="no_p_cells")
+
+
 def test_fields_of_version_0_1_0():
     old = {
         "name": "standard", "v1": True, "sf_min": 0.0, "sf_max": 11.3,

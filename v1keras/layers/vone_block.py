@@ -57,7 +57,7 @@ class VOneBlock(keras.layers.Layer):
             `fano_factor`, nor is `noise_level`. Defaults to `0.286`.
         noise_level: float. Spontaneous activity, in spikes. Defaults to `0.071`.
         gabors: `v1keras.v1.GaborParameters` or None. Explicit parameters, simple
-            cells first. By default the variant's are sampled.
+            cells first, instead of the variant's.
         simple_channels: int or None. The number of simple cells. Defaults to the
             variant's.
         complex_channels: int or None. The number of complex cells. Defaults to the
@@ -129,23 +129,14 @@ class VOneBlock(keras.layers.Layer):
                 f"`channel_order` must be one of {', '.join(CHANNEL_ORDERS)}. "
                 f"Received: channel_order={channel_order!r}"
             )
-        if simple_channels is not None or complex_channels is not None:
-            variant = dataclasses.replace(
-                variant,
-                simple_channels=_first_given(simple_channels, variant.simple_channels),
-                complex_channels=_first_given(
-                    complex_channels, variant.complex_channels
-                ),
-            )
-        if isinstance(gabors, dict):
-            gabors = GaborParameters(**gabors)
-        if gabors is not None and len(gabors) != variant.channels:
-            raise ValueError(
-                "`gabors` must hold the parameters of all simple and complex cells. "
-                f"Received: {len(gabors)} parameters, "
-                f"simple_channels={variant.simple_channels}, "
-                f"complex_channels={variant.complex_channels}"
-            )
+        given = {
+            "simple_channels": simple_channels,
+            "complex_channels": complex_channels,
+            "gabors": gabors,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if given:
+            variant = dataclasses.replace(variant, **given)
         kernel_size = _first_given(kernel_size, variant.kernel_size, _KERNEL_SIZE)
         k_exc = _first_given(k_exc, variant.k_exc, _K_EXC)
         self.variant = variant
@@ -154,11 +145,10 @@ class VOneBlock(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.stride = stride
         self.k_exc = k_exc
-        self.gabors = gabors
         self.channel_order = channel_order
 
         # Of all cells, whether sampled or given.
-        self.parameters = parameters = variant.sample() if gabors is None else gabors
+        self.parameters = parameters = variant.sample()
         index = np.arange(variant.channels)
         simple, complex_ = np.split(index, [variant.simple_channels])
         pairs = parameters.select(complex_).quadrature()
@@ -259,7 +249,6 @@ class VOneBlock(keras.layers.Layer):
             "k_exc": self.k_exc,
             "noise_scale": self.noise_scale,
             "noise_level": self.noise_level,
-            "gabors": None if self.gabors is None else self.gabors.to_dict(),
             "noise": noise.noise,
             "rectify_noise": noise.rectify,
             "channel_order": self.channel_order,

@@ -167,7 +167,7 @@ def _stem(x, width: int, *, stride: int, seeds: Seeds):
 
 
 def _warn_of_ends_within_bins(asked: Variant, variant: Variant) -> None:
-    if not variant.v1:
+    if not variant.v1 or variant.gabors is not None:
         return
     low, high = variant.sf_range
     ends = {"sf_min": asked.sf_min, "sf_max": asked.sf_max}

@@ -7,7 +7,8 @@ from typing import Any
 from v1keras.command_line import check_choices, option, require
 from v1keras.data import VALIDATION_SOURCES
 from v1keras.models import ARCHITECTURES
-from v1keras.v1 import NAMED_VARIANTS, Variant, get_variant
+from v1keras.v1 import NAMED_VARIANTS, GaborParameters, Variant, get_variant
+from v1keras.v1.distributions import SF_EDGES
 from v1keras.v1.variants import DISTRIBUTIONS, DIVISIVE_POOLS, SUBCORTICAL_STAGES
 
 # Options under the headings of `--help`.
@@ -30,6 +31,7 @@ _VARIANT_OVERRIDES = (
     "noise_gain",
     "gabor_seed",
     "distribution",
+    "gabors",
     "balanced",
     "push_pull",
     "divisive_normalization",
@@ -47,6 +49,9 @@ _STAGE_OVERRIDES = (
     "contrast_epsilon",
 )
 _KERNEL_SIZE = 25
+_WHOLE_BINS = (
+    f"only whole bins count, with edges {' '.join(f'{e:g}' for e in SF_EDGES)}."
+)
 # Where a run is kept and how it is computed do not change what it is.
 _NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy", "teacher_cache")
 
@@ -89,10 +94,14 @@ class TrainingSettings:
     )
     rectify_noise: bool = _v1(False, "Set negative noisy responses to 0.")
     sf_min: float | None = _v1(
-        None, "Lowest spatial frequency (cycles/degree) instead of the variant's."
+        None,
+        "Lowest spatial frequency (cycles/degree) instead of the variant's; "
+        f"{_WHOLE_BINS}",
     )
     sf_max: float | None = _v1(
-        None, "Highest spatial frequency (cycles/degree) instead of the variant's."
+        None,
+        "Highest spatial frequency (cycles/degree) instead of the variant's; "
+        f"{_WHOLE_BINS}",
     )
     sf_corr: float | None = _v1(
         None, "Correlation of frequency and size instead of the variant's."
@@ -113,6 +122,11 @@ class TrainingSettings:
         None,
         "Distribution of the Gabor parameters instead of the variant's.",
         choices=DISTRIBUTIONS,
+    )
+    gabors: str | None = _v1(
+        None,
+        "An .npz file of receptive fields, simple cells first, instead of the variant's: "
+        "arrays sf, theta, phase, nx, ny and channel_q0.",
     )
     light_adaptation: bool | None = _v1(
         None, "Whether V1 sees the contrast with the image's mean light."
@@ -251,6 +265,8 @@ class TrainConfig(TrainingSettings):
                 f"`variant` {variant.name!r} has no V1 front-end to change. "
                 f"Received: {', '.join(of_v1)}"
             )
+        if self.gabors is not None:
+            given["gabors"] = GaborParameters.load(self.gabors)
         return dataclasses.replace(variant, name=f"{variant.name}_custom", **given)
 
     def identity(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from v1keras.data import (
     steps_per_epoch,
     training_batches,
 )
-from v1keras.files import claim, write_json
+from v1keras.files import claim, file_fingerprint, write_json
 from v1keras.models import (
     Distiller,
     LabelAccuracy,
@@ -200,7 +200,11 @@ def _finished_run(config: TrainConfig, kind: str) -> Run | None:
     stored = claim(
         config.out,
         CONFIG_FILE,
-        {"kind": kind, "settings": config.identity()},
+        {
+            "kind": kind,
+            "settings": config.identity(),
+            "gabors": _gabors_fingerprint(config),
+        },
         what="run",
         defaults={"settings": defaults_of(type(config))},
     )
@@ -208,6 +212,11 @@ def _finished_run(config: TrainConfig, kind: str) -> Run | None:
     if stored is None or not Run(folder, stored).is_finished:
         return None
     return Run.open(folder)
+
+
+def _gabors_fingerprint(config: TrainConfig) -> str | None:
+    """What tells the receptive fields of a file from others of the same name."""
+    return config.gabors and file_fingerprint(config.gabors)
 
 
 def _begin(
@@ -315,6 +324,7 @@ def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
         "settings": settings,
         "variant": variant.to_dict(),
         "v1": resolve_v1(settings, variant, dataset.image_size),
+        "gabors": _gabors_fingerprint(config),
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
         "image_size": dataset.image_size,

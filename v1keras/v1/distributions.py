@@ -13,6 +13,7 @@ Every table stands here once, with its source:
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -127,7 +128,42 @@ class GaborParameters:
             for field in dataclasses.fields(self)
         )
 
-    __hash__ = None
+    def __hash__(self) -> int:
+        return hash((len(self), self.sf.tobytes()))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "GaborParameters":
+        """Reads parameters from a NumPy archive.
+
+        Args:
+            path: str or path. An `.npz` file with one array for each field;
+                `channel_q1` may be missing if it is equal to `channel_q0`.
+
+        Returns:
+            `GaborParameters`.
+
+        Raises:
+            ValueError: if the file cannot be read or lacks an array.
+
+        Example:
+
+        >>> gabors = v1keras.v1.sample_gabors(8)
+        >>> np.savez("gabors.npz", **gabors.to_dict())
+        >>> v1keras.v1.GaborParameters.load("gabors.npz") == gabors
+        True
+        """
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
+            arrays.setdefault("channel_q1", arrays["channel_q0"])
+            names = [field.name for field in dataclasses.fields(cls)]
+            arrays = {name: arrays[name] for name in names}
+        except (OSError, KeyError, ValueError, AttributeError, EOFError) as error:
+            raise ValueError(
+                "`gabors` must be an .npz file with the arrays sf, theta, phase, nx, "
+                f"ny and channel_q0. Received: gabors={path} ({error})"
+            ) from error
+        return cls(**arrays)
 
     def select(self, index: np.ndarray) -> "GaborParameters":
         """The parameters at these indices, in their order."""

@@ -13,6 +13,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from v1keras.v1.distributions import (
     COLOR_CHANNELS,
     GaborParameters,
@@ -79,6 +81,8 @@ class Variant:
         k_exc: float or None. Gain of all cells. Defaults to that of the setting.
         fano_factor: float or None. Variance of the noise over the mean response, without
             spontaneous activity. Defaults to the noise of the setting.
+        gabors: `GaborParameters`, a dictionary of its fields, or None. Measured or chosen
+            receptive fields, simple cells first. By default they are sampled.
 
     Raises:
         ValueError: if a value is out of range, or two values contradict each other.
@@ -114,8 +118,11 @@ class Variant:
     kernel_size: int | None = None
     k_exc: float | None = None
     fano_factor: float | None = None
+    gabors: GaborParameters | None = None
 
     def __post_init__(self):
+        if isinstance(self.gabors, dict):
+            object.__setattr__(self, "gabors", GaborParameters(**self.gabors))
         if not self.name:
             raise ValueError("A variant must have a name. Received: name=''")
         for name, known in (
@@ -153,6 +160,7 @@ class Variant:
                 self.simple_channels or not self.push_pull,
                 "0 without simple cells, on which it acts",
             )
+            self._check_gabors()
             # Refuse now what could not be sampled later.
             self.sample(1)
 
@@ -160,6 +168,23 @@ class Variant:
         if not holds:
             raise ValueError(
                 f"`{name}` must be {what}. Received: {name}={getattr(self, name)!r}"
+            )
+
+    def _check_gabors(self) -> None:
+        if self.gabors is None:
+            return
+        if len(self.gabors) != self.channels:
+            raise ValueError(
+                "`gabors` must hold the parameters of all simple and complex cells. "
+                f"Received: {len(self.gabors)} parameters, "
+                f"simple_channels={self.simple_channels}, "
+                f"complex_channels={self.complex_channels}"
+            )
+        highest = max(self.gabors.channel_q0.max(), self.gabors.channel_q1.max())
+        if highest >= self.input_channels:
+            raise ValueError(
+                f"`gabors` must look at channels below {self.input_channels}, those "
+                f"that V1 sees. Received: channel {highest}"
             )
 
     @property
@@ -184,8 +209,11 @@ class Variant:
     def sf_range(self) -> tuple[float, float]:
         """The spatial frequencies that are in force, in cycles per degree.
 
-        Only whole bins of the measured histogram count; see `v1keras.v1.sf_range`.
+        Only whole bins of the measured histogram count; see `v1keras.v1.sf_range`. With
+        `gabors`, theirs.
         """
+        if self.gabors is not None:
+            return float(self.gabors.sf.min()), float(self.gabors.sf.max())
         return sf_range(self.sf_min, self._highest_sf, self.distribution)
 
     @property
@@ -194,10 +222,16 @@ class Variant:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON; `Variant(**fields)` is equal to this one."""
-        return dataclasses.asdict(self)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return fields | {"gabors": self.gabors and self.gabors.to_dict()}
 
     def sample(self, n: int | None = None) -> GaborParameters:
-        """Draws this variant's Gabor parameters, `channels` of them by default."""
+        """Draws this variant's Gabor parameters, `channels` of them by default.
+
+        Those of a variant with `gabors` are not drawn: the first n of them.
+        """
+        if self.gabors is not None:
+            return self.gabors if n is None else self.gabors.select(np.arange(n))
         settings = {
             "seed": self.gabor_seed,
             "sf_min": self.sf_min,
