@@ -101,15 +101,15 @@ def test_greedy_takes_what_helps_the_mean_most(cache, logits):
 
 def test_the_section_shows_every_number(cache):
     analysis = analyse_members(cache, MEMBERS, CELLS)
-    note, figures, *_, greedy = members_section(analysis, "60 images").blocks
+    note, panels, *_, greedy = members_section(analysis, "60 images").blocks
     assert "60 images" in note
-    for figure in figures.figures:
-        assert {bar.name for bar in figure.content.bars} == set(MEMBERS)
-        for bar in figure.content.bars:
-            value = analysis.contribution(bar.name, figure.title)
+    for panel in panels.panels:
+        assert {bar.name for bar in panel.content.bars} == set(MEMBERS)
+        for bar in panel.content.bars:
+            value = analysis.contribution(bar.name, panel.title)
             assert bar.value == value
             assert bar.text == f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-    assert {figure.title for figure in figures.figures} == set(GROUPS)
+    assert {panel.title for panel in panels.panels} == set(GROUPS)
     assert [row[0] for row in greedy.rows] == [
         f"{i}. {member}" for i, (member, _) in enumerate(analysis.greedy, start=1)
     ]

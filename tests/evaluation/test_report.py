@@ -15,9 +15,9 @@ from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.report import (
     Bar,
     Bars,
-    Figure,
-    Figures,
     Heading,
+    Panel,
+    Panels,
     Section,
     Table,
     TableCell,
@@ -148,8 +148,8 @@ def test_any_name_is_text_and_nothing_else(make_table, tmp_path):
             Table((name, name), ((cell, name),)),
             (picture(np.zeros((2, 2, 3), np.uint8), name),),
         )
-        figures = tuple(Figure(name, content, name) for content in contents)
-        sections.append(Section(name, (name, Heading(name), Figures(figures))))
+        panels = tuple(Panel(name, content, name) for content in contents)
+        sections.append(Section(name, (name, Heading(name), Panels(panels))))
     comparisons = [Comparison(name, "fog", 0.5, 0.6, 0.2, 9) for name in HOSTILE]
     sections.append(comparison_section(comparisons, HOSTILE[0]))
     ensemble = "<b>&amp;"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from v1keras.evaluation.report import Figure, Figures, Section, Table, picture
+from v1keras.evaluation.report import Panel, Panels, Section, Table, picture
 from v1keras.training import Run
 from v1keras.v1 import Variant, gabor_kernels
 
@@ -53,7 +53,8 @@ def filter_sheet(
         balanced=variant.balanced,
     )
     cell = kernel_size * scale + _GAP
-    sheet = np.full((_ROWS * cell + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
+    rows = -(-count // _COLUMNS)
+    sheet = np.full((rows * cell + _GAP, _COLUMNS * cell + _GAP, 3), 255, np.uint8)
     for index, kernel in enumerate(kernels):
         values = kernel / np.abs(kernel).max()
         tint = np.full(3, 0.55)
@@ -71,7 +72,7 @@ def filter_sheet(
 
 def filters_section(runs: dict[str, Run]) -> Section:
     """The receptive fields of each variant, side by side."""
-    figures = []
+    panels = []
     for name, run in runs.items():
         if run.v1 is None:
             continue
@@ -88,14 +89,14 @@ def filters_section(runs: dict[str, Run]) -> Section:
             f"{variant.simple_channels} simple and {variant.complex_channels} complex, "
             f"noise × {variant.noise_gain:g}"
         )
-        figures.append(Figure(name, (sheet,), note))
+        panels.append(Panel(name, (sheet,), note))
     return Section(
         "V1 filters",
         (
-            "32 of each variant's receptive fields, simple cells first. Grey is zero; "
+            "Up to 32 of each variant's receptive fields, simple cells first. Grey is zero; "
             "the tint is the channel that the cell looks at: a colour, the centre of "
             "subcortical cells, or none.",
-            Figures(tuple(figures), "tiles"),
+            Panels(tuple(panels), "tiles"),
         ),
     )
 

@@ -3,9 +3,9 @@
 from v1keras.evaluation.report.blocks import (
     Bar,
     Bars,
-    Figure,
-    Figures,
     Heading,
+    Panel,
+    Panels,
     Picture,
     Section,
     Table,
@@ -19,9 +19,9 @@ from v1keras.evaluation.report.sections import comparison_section, members_secti
 __all__ = [
     "Bar",
     "Bars",
-    "Figure",
-    "Figures",
     "Heading",
+    "Panel",
+    "Panels",
     "Picture",
     "Section",
     "Table",

@@ -125,7 +125,7 @@ class Picture(NamedTuple):
     pixelated: bool = False
 
 
-class Figure(NamedTuple):
+class Panel(NamedTuple):
     """Something to look at, with its title.
 
     Args:
@@ -139,15 +139,15 @@ class Figure(NamedTuple):
     note: str = ""
 
 
-class Figures(NamedTuple):
-    """Figures side by side, as many as there is room for.
+class Panels(NamedTuple):
+    """Panels side by side, as many as there is room for.
 
     Args:
-        figures: tuple of `Figure`.
+        panels: tuple of `Panel`.
         style: str. `"grid"`, or `"small"` or `"tiles"` for narrower ones.
     """
 
-    figures: tuple[Figure, ...]
+    panels: tuple[Panel, ...]
     style: str = "grid"
 
 
@@ -162,11 +162,11 @@ class Section(NamedTuple):
 
     Args:
         title: str.
-        blocks: tuple of str (paragraphs), `Heading`, `Table` and `Figures`.
+        blocks: tuple of str (paragraphs), `Heading`, `Table` and `Panels`.
     """
 
     title: str
-    blocks: tuple[str | Heading | Table | Figures, ...]
+    blocks: tuple[str | Heading | Table | Panels, ...]
 
 
 def printable(text: str) -> str:

@@ -11,9 +11,9 @@ from v1keras.evaluation.members import MemberAnalysis
 from v1keras.evaluation.report.blocks import (
     Bar,
     Bars,
-    Figure,
-    Figures,
     Heading,
+    Panel,
+    Panels,
     Section,
     Table,
     TableCell,
@@ -67,7 +67,7 @@ def members_section(analysis: MemberAnalysis, images: str) -> Section:
     # One scale for all groups, so that charts can be compared.
     scale = max(longest, 0.001)
     charts = tuple(
-        Figure(group, Bars(_point_bars(values), -scale, scale, ((0.0, "0"),)))
+        Panel(group, Bars(_point_bars(values), -scale, scale, ((0.0, "0"),)))
         for group, values in points.items()
     )
     rows = tuple(
@@ -80,7 +80,7 @@ def members_section(analysis: MemberAnalysis, images: str) -> Section:
             f"Measured on {images}. Bars: how many percentage points of accuracy the "
             "ensemble loses when one member is left out; negative where it is better "
             "off without.",
-            Figures(charts),
+            Panels(charts),
             Heading("Built up greedily"),
             "Accuracy in % of the ensemble of the members so far; each step adds the "
             "one that helps the mean most.",
@@ -233,7 +233,7 @@ def _seeds(table: RobustnessTable) -> Iterator[str | Heading | Table]:
 def _gains(table: RobustnessTable) -> Section:
     """Bars per category: the paper's main figure."""
     groups = (*_corrupted_groups(table), "clean")
-    figures = Figures(tuple(Figure(g, gain_bars(table, g)) for g in groups))
+    panels = Panels(tuple(Panel(g, gain_bars(table, g)) for g in groups))
     note = "Thin lines are 95 % intervals by bootstrap over images."
     title = "Accuracy per category"
     if table.baseline is not None:
@@ -242,21 +242,21 @@ def _gains(table: RobustnessTable) -> Section:
             f"Accuracy in % relative to that of {table.baseline}: +100 % is twice as "
             f"often right. {note}"
         )
-    return Section(title, (note, figures))
+    return Section(title, (note, panels))
 
 
 def _heat_maps(table: RobustnessTable) -> Section:
     """Corruption x severity, one map per model."""
-    figures = Figures(
+    panels = Panels(
         tuple(
-            Figure(model, _heat_map(table, model), _mean_gain(table, model))
+            Panel(model, _heat_map(table, model), _mean_gain(table, model))
             for model in bar_order(table)
         )
     )
     if table.baseline is None:
         return Section(
             "Accuracy per corruption and severity",
-            ("Accuracy in %, severities 1 to 5.", figures),
+            ("Accuracy in %, severities 1 to 5.", panels),
         )
     scale = tuple(TableCell("", style=f"step-{i}") for i in range(len(DIVERGING)))
     return Section(
@@ -265,7 +265,7 @@ def _heat_maps(table: RobustnessTable) -> Section:
             f"Relative gain over {table.baseline} in %, severities 1 to 5. Colours are "
             "logarithmic, from half to twice the baseline's accuracy.",
             Table((), (("\N{MINUS SIGN}50 %", *scale, "+100 %"),), "scale"),
-            figures,
+            panels,
         ),
     )
 
@@ -310,14 +310,14 @@ def _step(gain: float) -> int:
 def _curves(table: RobustnessTable) -> Section:
     """Accuracy against severity per category."""
     groups = _corrupted_groups(table)
-    figures = tuple(Figure(group, severity_curves(table, group)) for group in groups)
+    panels = tuple(Panel(group, severity_curves(table, group)) for group in groups)
     note = "Accuracy in %, mean over the corruptions of a category."
-    return Section("Accuracy against severity", (note, Figures(figures)))
+    return Section("Accuracy against severity", (note, Panels(panels)))
 
 
 def _calibration(table: RobustnessTable) -> Section:
     """Reliability diagrams."""
-    figures = []
+    panels = []
     for model in table.models:
         errors = [
             f"{kind} {_percent(bins.calibration_error())} %"
@@ -325,7 +325,7 @@ def _calibration(table: RobustnessTable) -> Section:
             if (bins := table.reliability.get((model, kind))) is not None
         ]
         note = f"ECE {', '.join(errors)}"
-        figures.append(Figure(model, reliability_diagram(table, model), note))
+        panels.append(Panel(model, reliability_diagram(table, model), note))
     text = (
         "Accuracy against confidence in %: in colour under corruption, thin with "
         "crosses on clean images. The dashed diagonal is "
@@ -334,7 +334,7 @@ def _calibration(table: RobustnessTable) -> Section:
         f"{LEAST_PER_BIN} predictions are not drawn. ECE here pools all corrupted "
         "images."
     )
-    return Section("Reliability", (text, Figures(tuple(figures), "small")))
+    return Section("Reliability", (text, Panels(tuple(panels), "small")))
 
 
 def _members_and_ensemble(table: RobustnessTable) -> Section:
@@ -342,7 +342,7 @@ def _members_and_ensemble(table: RobustnessTable) -> Section:
     kind = "corrupted" if "corrupted" in table.diversity else "clean"
     shown = table.diversity[kind]
     matrices = tuple(
-        Figure(title, _matrix(shown.models, values), f"mean {100 * mean:.0f} %")
+        Panel(title, _matrix(shown.models, values), f"mean {100 * mean:.0f} %")
         for title, values, mean in (
             ("Disagreement", shown.disagreement, shown.mean_disagreement()),
             (
@@ -361,7 +361,7 @@ def _members_and_ensemble(table: RobustnessTable) -> Section:
             "different classes. Correlation of errors: 100 when they fail on the same "
             "images, 0 when they fail independently. The more members differ, the more "
             "averaging them can gain.",
-            Figures(matrices),
+            Panels(matrices),
         ),
     )
 
@@ -404,10 +404,10 @@ def _matrix(models: tuple[str, ...], values: np.ndarray) -> Table:
 
 def _samples(table: RobustnessTable, samples: Mapping[Cell, np.ndarray]) -> Section:
     """A picture of every corruption, at the severities that are given."""
-    blocks: list[Heading | Figures] = []
+    blocks: list[Heading | Panels] = []
     if CLEAN in samples:
-        clean = Figure("clean", (picture(samples[CLEAN], "clean"),))
-        blocks.append(Figures((clean,), "tiles"))
+        clean = Panel("clean", (picture(samples[CLEAN], "clean"),))
+        blocks.append(Panels((clean,), "tiles"))
     for category in table.category_names:
         tiles = []
         for name in table.corruptions:
@@ -418,8 +418,8 @@ def _samples(table: RobustnessTable, samples: Mapping[Cell, np.ndarray]) -> Sect
                     picture(samples[cell], f"{label} {cell.severity}") for cell in own
                 )
                 levels = ", ".join(str(cell.severity) for cell in own)
-                tiles.append(Figure(label, strip, f"severity {levels}"))
-        blocks += [Heading(category), Figures(tuple(tiles), "tiles")]
+                tiles.append(Panel(label, strip, f"severity {levels}"))
+        blocks += [Heading(category), Panels(tuple(tiles), "tiles")]
     return Section("What the models were shown", tuple(blocks))
 
 
