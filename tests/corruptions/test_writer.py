@@ -6,9 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from v1keras.corruptions import BENCHMARK, corrupt
-from v1keras.corruptions.config import CorruptionsConfig
-from v1keras.corruptions.writer import MANIFEST, file_names, write_corrupted
+from v1keras.corruptions import (
+    BENCHMARK,
+    CorruptionsConfig,
+    corrupt,
+    write_corrupted,
+)
+from v1keras.corruptions.writer import MANIFEST, file_names
 from v1keras.data import Split
 
 NAMES = ("cat", "dog")

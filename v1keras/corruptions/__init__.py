@@ -1,6 +1,7 @@
 """The common image corruptions of ImageNet-C, fast and reproducible."""
 
 from v1keras.corruptions.apply import corrupt, default_scale
+from v1keras.corruptions.config import CorruptionsConfig
 from v1keras.corruptions.registry import (
     BENCHMARK,
     CATEGORIES,
@@ -16,6 +17,7 @@ from v1keras.corruptions.severities import (
     check_scale,
     check_severities,
 )
+from v1keras.corruptions.writer import write_corrupted
 
 __all__ = [
     "BENCHMARK",
@@ -26,9 +28,11 @@ __all__ = [
     "SCALES",
     "SEVERITIES",
     "Corruption",
+    "CorruptionsConfig",
     "canonical_name",
     "check_scale",
     "check_severities",
     "corrupt",
     "default_scale",
+    "write_corrupted",
 ]

@@ -2,18 +2,15 @@
 
 import sys
 
-from v1keras import command_line, data
-from v1keras.corruptions.config import CorruptionsConfig
+from v1keras import command_line, corruptions, data
 
 
-def main(config: CorruptionsConfig) -> None:
+def main(config: corruptions.CorruptionsConfig) -> None:
     """Writes the corrupted data set and says where it is."""
-    from v1keras.corruptions.writer import write_corrupted
-
     dataset = data.load_dataset(
         config.dataset, image_size=config.image_size, data_dir=config.data_dir
     )
-    folder = write_corrupted(config, dataset)
+    folder = corruptions.write_corrupted(config, dataset)
     print(f"{folder}: {len(dataset.split(config.split))} images in every cell")
 
 
@@ -21,7 +18,7 @@ if __name__ == "__main__":
     sys.exit(
         command_line.run(
             main,
-            CorruptionsConfig,
+            corruptions.CorruptionsConfig,
             prog="v1keras.corruptions",
             description="Writes a corrupted copy of a data set in the folder layout "
             "of ImageNet-C. The same command resumes where it stopped.",

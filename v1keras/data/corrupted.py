@@ -216,8 +216,7 @@ def open_corrupted(
 
     Example:
 
-    >>> from v1keras.corruptions.config import CorruptionsConfig
-    >>> from v1keras.corruptions.writer import write_corrupted
+    >>> from v1keras.corruptions import CorruptionsConfig, write_corrupted
     >>> from v1keras.data import load_dataset
     >>> clean = load_dataset("shapes:24:24")
     >>> config = CorruptionsConfig(dataset="shapes:24:24", out="shapes-c")
