@@ -9,9 +9,9 @@ from v1keras.corruptions import CATEGORIES, CORRUPTIONS, SEVERITIES
 
 # Beside its four categories: corruptions that no figure of the benchmark contains, and
 # the mean over those that it does.
-EXTRA = "extra"
+EXTRA_CATEGORY = "extra"
 MEAN = "mean"
-CATEGORY_ORDER = tuple(CATEGORIES)
+CATEGORY_ORDER = (*CATEGORIES, EXTRA_CATEGORY)
 
 
 class Cell(NamedTuple):
@@ -51,7 +51,7 @@ def category(corruption: str) -> str:
             f"Received: corruption={corruption!r}"
         )
     known = CORRUPTIONS[corruption]
-    return EXTRA if known.extra else known.category
+    return EXTRA_CATEGORY if known.extra else known.category
 
 
 def cell_weights(cells: Sequence[Cell], corruptions: Collection[str]) -> np.ndarray:
@@ -97,9 +97,9 @@ def group_weights(cells: Sequence[Cell]) -> dict[str, np.ndarray]:
     """
     corruptions = list(dict.fromkeys(c.corruption for c in cells if c != CLEAN))
     members = {name: [name] for name in ("clean", *corruptions)}
-    for group in (*CATEGORY_ORDER, EXTRA):
+    for group in CATEGORY_ORDER:
         members[group] = [name for name in corruptions if category(name) == group]
-    members[MEAN] = [name for name in corruptions if category(name) != EXTRA]
+    members[MEAN] = [name for name in corruptions if category(name) != EXTRA_CATEGORY]
     weights = {group: cell_weights(cells, names) for group, names in members.items()}
     return {group: values for group, values in weights.items() if values.any()}
 

@@ -10,7 +10,6 @@ import numpy as np
 from v1keras.evaluation.cells import (
     CATEGORY_ORDER,
     CLEAN,
-    EXTRA,
     MEAN,
     Cell,
     category,
@@ -171,7 +170,7 @@ class RobustnessTable:
     def category_names(self) -> tuple[str, ...]:
         """The categories that a corruption was measured of."""
         present = set(self.categories.values())
-        return tuple(c for c in (*CATEGORY_ORDER, EXTRA) if c in present)
+        return tuple(c for c in CATEGORY_ORDER if c in present)
 
     @property
     def summary_groups(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from v1keras.evaluation.cells import CLEAN, EXTRA, MEAN, Cell, cell_weights
+from v1keras.evaluation.cells import CLEAN, EXTRA_CATEGORY, MEAN, Cell, cell_weights
 from v1keras.evaluation.report.blocks import Bar, Bars, printable
 from v1keras.evaluation.report.palette import model_colours
 from v1keras.evaluation.robustness import RobustnessTable
@@ -155,7 +155,7 @@ def severity_curves(table: RobustnessTable, group: str) -> Markup:
         name
         for name in table.corruptions
         if table.categories[name] == group
-        or (group == MEAN and table.categories[name] != EXTRA)
+        or (group == MEAN and table.categories[name] != EXTRA_CATEGORY)
     ]
     curves = {
         model: [_mean_at(table, model, corruptions, s) for s in severities]
