@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["ExportConfig"],
         "infra_validator": ["TOLERANCES", "Parity", "Tolerance"],
         "pipeline": ["ExportResult", "export_run"],
-        "pusher": ["keep", "list_versions"],
-        "server": ["roll_back"],
+        "models_config": ["list_versions"],
+        "pusher": ["keep", "roll_back"],
     },
 )

@@ -67,7 +67,7 @@ def _report(result: "ExportResult") -> str:
 
 
 def _roll_back(config: RollbackConfig) -> None:
-    from export.server import roll_back
+    from export.pusher import roll_back
 
     hidden, served = roll_back(config.out, config.to)
     shown = f"hid {', '.join(map(str, hidden))}; " if hidden else ""
@@ -76,7 +76,8 @@ def _roll_back(config: RollbackConfig) -> None:
 
 def _list(config: ListConfig) -> None:
     from export.metadata import damaged_files
-    from export.pusher import WITHDRAWN_FOLDER, list_versions, list_withdrawn
+    from export.models_config import list_versions
+    from export.pusher import WITHDRAWN_FOLDER, list_withdrawn
 
     out = Path(config.out)
     folders = dict.fromkeys(list_versions(out), (out, "served"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from export.blessing import NOT_BLESSED, RejectedError
 from export.check_images import CLEAN, CheckImages
-from export.pusher import list_versions
+from export.models_config import list_versions
 from export.runtimes import DEFAULT_SIGNATURE, LITERT, Answers, ask_apart
 from export.saved_model import LABELS_FILE
 

@@ -19,11 +19,11 @@ from export.config import ExportConfig
 from export.infra_validator import Parity
 from export.litert import convert_to_litert
 from export.metadata import attach_metadata, write_metadata
+from export.models_config import list_versions
 from export.quantize import require_quantizer
 from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
 from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
 from export.saved_model import LABELS_FILE, write_labels, write_saved_model
-from export.server import push
 from export.source import Source, open_source
 from v1keras.data import ImageDataset
 from v1keras.layers import is_stochastic
@@ -136,7 +136,7 @@ def export_run(config: ExportConfig) -> ExportResult:
                 **figures,
             )
             write_card(folder, Path(config.out).name, metadata, robustness)
-            path = push(folder, config.out, config.keep)
+            path = pusher.push(folder, config.out, config.keep)
     except blessing.RejectedError as error:
         error.folder = blessing.write_rejection(
             config.out, {**passed, error.marker: error.content}
@@ -157,7 +157,7 @@ def export_run(config: ExportConfig) -> ExportResult:
 
 def _check_replacement(config: ExportConfig) -> None:
     """A server that loads SavedModels stumbles over a newer version without one."""
-    found = pusher.list_versions(config.out)
+    found = list_versions(config.out)
     if not found or "savedmodel" in config.formats:
         return
     newest = Path(config.out) / str(found[-1])

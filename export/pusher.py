@@ -16,30 +16,11 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from export.models_config import list_versions, read_labels, refresh
+
 _STAGING = ".staging-"
 _REMOVED = ".removed-"
 WITHDRAWN_FOLDER = ".withdrawn"
-
-
-def list_versions(out: str | os.PathLike) -> tuple[int, ...]:
-    """The versions in a served folder, oldest first.
-
-    Args:
-        out: str or path. The served folder; it need not exist.
-
-    Returns:
-        Tuple of int.
-    """
-    out = Path(out)
-    if not out.is_dir():
-        return ()
-    return tuple(
-        sorted(
-            int(entry.name)
-            for entry in out.iterdir()
-            if entry.name.isdecimal() and entry.is_dir()
-        )
-    )
 
 
 @contextlib.contextmanager
@@ -188,6 +169,51 @@ def withdraw(out: str | os.PathLike, to: int | None = None) -> tuple[int, ...]:
     for version in newer:
         (out / str(version)).rename(out / WITHDRAWN_FOLDER / str(version))
     return newer
+
+
+def push(
+    folder: str | os.PathLike, out: str | os.PathLike, count: int | None = None
+) -> Path:
+    """Publishes a prepared version and has the server load it.
+
+    Args:
+        folder: str or path. A folder that `export.pusher.staging` gave.
+        out: str or path. The served folder.
+        count: int or None. How many versions stay in it, apart from those with labels.
+            Defaults to `None`, all of them.
+
+    Returns:
+        The path of the new version, `<out>/<number>`.
+    """
+    path = publish(folder, out)
+    refresh(out)
+    if count is not None:
+        labelled = read_labels(Path(out).resolve().parent).get(
+            Path(out).resolve().name, {}
+        )
+        keep(out, count, spare=set(labelled.values()))
+    return path
+
+
+def roll_back(
+    out: str | os.PathLike, to: int | None = None
+) -> tuple[tuple[int, ...], int]:
+    """Has an earlier version of a model served again; nothing is deleted.
+
+    Args:
+        out: str or path. The served folder.
+        to: int or None. The version to be served; it may be one that an earlier
+            rollback has hidden. `None` is the one before the newest.
+
+    Returns:
+        Tuple of the versions that were hidden and the one that is the newest now.
+
+    Raises:
+        ValueError: if there is no such version.
+    """
+    hidden = withdraw(out, to)
+    refresh(out)
+    return hidden, list_versions(out)[-1]
 
 
 def _remove_orphans(out: Path) -> None:

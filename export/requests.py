@@ -20,6 +20,8 @@ INPUT_NAMES = {
     "serve_examples": "examples",
 }
 """The signatures of an exported SavedModel, with the name of the input of each."""
+IMAGE_KEY = "image"
+"""The feature of a `tf.Example` that holds the image, as TensorFlow Datasets calls it."""
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 WARMUP_IMAGES = 4
 """Images in the larger one of the two warm-up requests to each signature."""
@@ -54,12 +56,12 @@ def encode_png(image: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def encode_example(encoded_image: bytes) -> bytes:
-    """A serialized `tf.Example` as TensorFlow Datasets writes it."""
+def encode_example(encoded_image: bytes, image_key: str = IMAGE_KEY) -> bytes:
+    """A serialized `tf.Example` with an encoded image."""
     import tensorflow as tf
 
     value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded_image]))
-    features = tf.train.Features(feature={"image": value})
+    features = tf.train.Features(feature={image_key: value})
     return tf.train.Example(features=features).SerializeToString()
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from export.predictor import Predictor
 from export.preprocessing import decode_batch
-from export.requests import INPUT_NAMES
+from export.requests import IMAGE_KEY, INPUT_NAMES
 
 TOP_K = 5
 LABELS_FILE = "labels.txt"
@@ -29,6 +29,8 @@ class SignedClassifier(tf.Module):
             the SavedModel carries as an asset.
         top_k: int. How many labels an answer names; fewer when there are fewer
             classes. Defaults to `5`.
+        image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
+            `"image"`.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class SignedClassifier(tf.Module):
         labels: Sequence[str],
         labels_path: str | os.PathLike,
         top_k: int = TOP_K,
+        image_key: str = IMAGE_KEY,
     ) -> None:
         super().__init__(name="signed_classifier")
         self.predictor = Predictor(model)
@@ -50,6 +53,7 @@ class SignedClassifier(tf.Module):
         self.top_k = min(top_k, len(labels))
         self.labels_asset = tf.saved_model.Asset(os.fspath(labels_path))
         self._labels = tf.constant(list(labels))
+        self._image_key = image_key
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """The functions to be saved, by the names that requests use."""
@@ -89,11 +93,10 @@ class SignedClassifier(tf.Module):
         return self.classify(decode_batch(image_bytes, self.predictor.image_size))
 
     def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The answer to serialized `tf.Example`s with the feature `image`, (B,)."""
-        features = tf.io.parse_example(
-            examples, {"image": tf.io.FixedLenFeature((), tf.string)}
-        )
-        return self.classify_bytes(features["image"])
+        """The answer to serialized `tf.Example`s with an encoded image, (B,)."""
+        feature = {self._image_key: tf.io.FixedLenFeature((), tf.string)}
+        features = tf.io.parse_example(examples, feature)
+        return self.classify_bytes(features[self._image_key])
 
 
 def write_saved_model(
@@ -102,6 +105,7 @@ def write_saved_model(
     folder: str | os.PathLike,
     *,
     top_k: int = TOP_K,
+    image_key: str = IMAGE_KEY,
 ) -> None:
     """Writes a SavedModel with the signatures of `SignedClassifier`.
 
@@ -111,10 +115,12 @@ def write_saved_model(
         folder: str or path. Where to. `labels.txt` is written there as well as in
             `assets/`.
         top_k: int. How many labels an answer names. Defaults to `5`.
+        image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
+            `"image"`.
     """
     labels_path = Path(folder) / LABELS_FILE
     write_labels(labels, labels_path)
-    signed = SignedClassifier(model, labels, labels_path, top_k)
+    signed = SignedClassifier(model, labels, labels_path, top_k, image_key)
     tf.saved_model.save(signed, os.fspath(folder), signatures=signed.signatures())
 
 

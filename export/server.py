@@ -14,33 +14,33 @@ and `--promote` moves the labels once the server says that this version is avail
 
 import dataclasses
 import json
-import os
-import re
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from export.pusher import keep, list_versions, publish, withdraw
+from export.models_config import (
+    MODELS_FILE,
+    MOUNT,
+    PREVIOUS,
+    STABLE,
+    is_name,
+    loadable_versions,
+    models_config,
+    read_labels,
+    write_models_config,
+)
 from export.requests import WARMUP_IMAGES
-from export.runtimes import SAVED_MODEL_FILE
 from v1keras.command_line import option, run
 from v1keras.files import write_text
 
-MODELS_FILE = "models.config"
 BATCHING_FILE = "batching.config"
 MONITORING_FILE = "monitoring.config"
 COMPOSE_FILE = "docker-compose.yml"
-MOUNT = "/models"
-"""Where the folder of the served folders is mounted in the container."""
-STABLE, PREVIOUS = "stable", "previous"
-LOADED_VERSIONS = 2
 _PROMOTE = "--promote"
-# Names are part of addresses: /v1/models/NAME:predict
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _BATCHING = """\
 max_batch_size {{ value: {max_batch_size} }}
@@ -181,64 +181,6 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
     return tuple(root / name for name in contents)
 
 
-def push(
-    folder: str | os.PathLike, out: str | os.PathLike, count: int | None = None
-) -> Path:
-    """Publishes a prepared version and has the server load it.
-
-    Args:
-        folder: str or path. A folder that `export.pusher.staging` gave.
-        out: str or path. The served folder.
-        count: int or None. How many versions stay in it, apart from those with labels.
-            Defaults to `None`, all of them.
-
-    Returns:
-        The path of the new version, `<out>/<number>`.
-    """
-    path = publish(folder, out)
-    refresh(out)
-    if count is not None:
-        labelled = read_labels(Path(out).resolve().parent).get(
-            Path(out).resolve().name, {}
-        )
-        keep(out, count, spare=set(labelled.values()))
-    return path
-
-
-def roll_back(
-    out: str | os.PathLike, to: int | None = None
-) -> tuple[tuple[int, ...], int]:
-    """Has an earlier version of a model served again; nothing is deleted.
-
-    Args:
-        out: str or path. The served folder.
-        to: int or None. The version to be served; it may be one that an earlier
-            rollback has hidden. `None` is the one before the newest.
-
-    Returns:
-        Tuple of the versions that were hidden and the one that is the newest now.
-
-    Raises:
-        ValueError: if there is no such version.
-    """
-    hidden = withdraw(out, to)
-    refresh(out)
-    return hidden, list_versions(out)[-1]
-
-
-def refresh(out: str | os.PathLike) -> None:
-    """Brings `models.config` beside a served folder up to date, if there is one.
-
-    Folders whose names cannot be those of models stay out of it.
-
-    Args:
-        out: str or path. The served folder whose versions have changed.
-    """
-    root = Path(out).resolve().parent
-    if (root / MODELS_FILE).is_file():
-        _write_models(root, read_labels(root))
-
-
 def promote(config: PromoteConfig) -> dict[str, int]:
     """Moves the labels of models to their newest versions, once these are available.
 
@@ -259,7 +201,7 @@ def promote(config: PromoteConfig) -> dict[str, int]:
         )
     # The newest versions may not be among those to be loaded yet.
     labels = read_labels(root)
-    served = _write_models(root, labels)
+    served = write_models_config(root, labels)
     names = config.model or tuple(served)
     if unknown := set(names) - set(served):
         raise ValueError(
@@ -284,7 +226,7 @@ def promote(config: PromoteConfig) -> dict[str, int]:
             labels[name] = {STABLE: newest, PREVIOUS: before}
         else:
             labels[name] = {**labels.get(name, {}), STABLE: newest}
-    _write_models(root, labels)
+    write_models_config(root, labels)
     return stable
 
 
@@ -299,111 +241,6 @@ def _state(server: str, name: str, version: int) -> str:
         return "unknown to it"
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConnectionError(f"{server} does not answer: {error}") from error
-
-
-def _write_models(
-    root: Path, labels: Mapping[str, Mapping[str, int]]
-) -> dict[str, tuple[int, ...]]:
-    served = {
-        name: found for name, found in loadable_versions(root).items() if is_name(name)
-    }
-    text = models_config(served, labels)
-    if text != (root / MODELS_FILE).read_text(encoding="utf-8"):
-        write_text(root / MODELS_FILE, text)
-    return served
-
-
-def read_labels(root: str | os.PathLike) -> dict[str, dict[str, int]]:
-    """The labels in `models.config`, by model; none where there is no such file."""
-    file = Path(root) / MODELS_FILE
-    if not file.is_file():
-        return {}
-    labels: dict[str, dict[str, int]] = {}
-    name = ""
-    pattern = r'\bname: "([^"]*)"|version_labels \{ key: "([^"]*)" value: (\d+) \}'
-    for found in re.finditer(pattern, file.read_text(encoding="utf-8")):
-        if found[2] is None:
-            name = found[1]
-        else:
-            labels.setdefault(name, {})[found[2]] = int(found[3])
-    return labels
-
-
-def models_config(
-    served: Mapping[str, Sequence[int]],
-    labels: Mapping[str, Mapping[str, int]] | None = None,
-) -> str:
-    """The text of a `ModelServerConfig`.
-
-    Args:
-        served: dict from the name of a model to its versions, oldest first.
-        labels: dict from the name of a model to a dict from label to version, or None.
-            Of a model with labels, those versions and the newest one are loaded. A
-            label whose version is gone falls to the one before. Defaults to `None`.
-
-    Returns:
-        str, in the text format of protocol buffers.
-    """
-    lines = ["model_config_list {"]
-    for name, found in served.items():
-        kept = _kept_labels((labels or {}).get(name, {}), found)
-        if kept:
-            loaded = sorted({*kept.values(), found[-1]})
-            policy = " ".join(f"versions: {number}" for number in loaded)
-            policy = f"specific {{ {policy} }}"
-        else:
-            policy = f"latest {{ num_versions: {LOADED_VERSIONS} }}"
-        lines += [
-            "  config {",
-            f'    name: "{name}"',
-            f'    base_path: "{MOUNT}/{name}"',
-            '    model_platform: "tensorflow"',
-            f"    model_version_policy {{ {policy} }}",
-            *(
-                f'    version_labels {{ key: "{label}" value: {number} }}'
-                for label, number in kept.items()
-            ),
-            "  }",
-        ]
-    return "\n".join([*lines, "}", ""])
-
-
-def _kept_labels(labels: Mapping[str, int], found: Sequence[int]) -> dict[str, int]:
-    kept = {label: number for label, number in labels.items() if number in found}
-    # After a rollback: the server has that version loaded, so the label may move to it.
-    if STABLE in labels and STABLE not in kept and PREVIOUS in kept:
-        kept = {STABLE: kept[PREVIOUS]}
-    return kept
-
-
-def loadable_versions(root: str | os.PathLike) -> dict[str, tuple[int, ...]]:
-    """The versions that the server can load, of all served folders in a folder.
-
-    Args:
-        root: str or path.
-
-    Returns:
-        Dict from the name of a served folder to its versions, oldest first.
-    """
-    return {
-        folder.name: found
-        for folder in sorted(Path(root).iterdir())
-        if folder.is_dir() and (found := _saved_models(folder))
-    }
-
-
-def is_name(name: str) -> bool:
-    """Whether a model can be served by a name."""
-    return _NAME.fullmatch(name) is not None
-
-
-def _saved_models(folder: Path) -> tuple[int, ...]:
-    """The versions that the server can load: a LiteRT file alone it cannot."""
-    return tuple(
-        version
-        for version in list_versions(folder)
-        if (folder / str(version) / SAVED_MODEL_FILE).is_file()
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import v1keras
+from export.requests import IMAGE_KEY
 from export.saved_model import unique_labels, write_saved_model
 from v1keras.data import ImageDataset, Split, steps_per_epoch
 from v1keras.data.images import decode_image, fit_image
@@ -113,7 +114,9 @@ def run_fn(fn_args: Any) -> None:
     model = train(config, dataset).load_model()
     v1keras.set_noise(model, "off")
     labels = unique_labels(records.class_names, records.display_names)
-    write_saved_model(model, labels, str(fn_args.serving_model_dir))
+    write_saved_model(
+        model, labels, str(fn_args.serving_model_dir), image_key=records.image_key
+    )
 
 
 def _take_records(settings: dict[str, Any]) -> _Records:
@@ -135,7 +138,7 @@ def _take_records(settings: dict[str, Any]) -> _Records:
         names,
         shown,
         given["image_size"],
-        given.get("image_key", "image"),
+        given.get("image_key", IMAGE_KEY),
         given.get("label_key", "label"),
     )
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
-from export.requests import INPUT_NAMES, encode_example, make_request
+from export.requests import INPUT_NAMES, encode_example, encode_png, make_request
 from export.saved_model import (
     SignedClassifier,
     unique_labels,
@@ -125,6 +125,18 @@ def test_top_k_is_at_most_the_number_of_classes(classifier, labels, tmp_path):
         assert signed.top_k == expected
     with pytest.raises(ValueError, match="top_k=0"):
         SignedClassifier(classifier, labels, tmp_path / "labels.txt", 0)
+
+
+def test_examples_may_call_the_image_otherwise(
+    classifier, labels, images, logits, tmp_path
+):
+    write_saved_model(classifier, labels, tmp_path, image_key="picture")
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serve_examples"]
+    examples = [encode_example(encode_png(image), "picture") for image in images[:2]]
+    answer = serve(examples=tf.constant(examples))
+    np.testing.assert_allclose(answer["logits"], logits[:2], rtol=1e-4, atol=1e-4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="picture"):
+        serve(examples=tf.constant([encode_example(encode_png(images[0]))]))
 
 
 def test_number_of_labels_must_match(classifier, tmp_path):

@@ -14,7 +14,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import pusher, server
+from export import models_config, pusher, server
 from export.__main__ import main as export_command
 from export.server import main
 
@@ -201,7 +201,7 @@ def serve():
 def push_version(out, count=None):
     with pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("model")
-        return int(server.push(folder, out, count).name)
+        return int(pusher.push(folder, out, count).name)
 
 
 def test_every_export_is_served_and_every_rollback(root):
@@ -216,7 +216,7 @@ def test_every_export_is_served_and_every_rollback(root):
     number = push_version(out)
     serving.poll_versions()
     for to in (None, number):
-        _, served = server.roll_back(out, to)
+        _, served = pusher.roll_back(out, to)
         assert serving.poll_config()
         serving.poll_versions()
         assert serving.answers("student") == served
@@ -278,7 +278,7 @@ def test_killed_between_any_two_steps(root, serve, monkeypatch, verb, labelled):
     verbs = {
         "export": lambda: push_version(out),
         "keep": lambda: push_version(out, 1),
-        "rollback": lambda: server.roll_back(out, before[-2]),
+        "rollback": lambda: pusher.roll_back(out, before[-2]),
         "promote": lambda: server.promote(promotion),
     }
 
@@ -329,9 +329,9 @@ def test_labels_of_earlier_files_are_kept(root):
     labels = 'version_labels { key: "stable" value: 200 }'
     text = text.replace('name: "student"', f'name: "student"\n    {labels}')
     (root / "models.config").write_text(text)
-    assert server.read_labels(root) == {"student": {"stable": 200}}
+    assert models_config.read_labels(root) == {"student": {"stable": 200}}
     make_versions(root / "no name", 1)
-    server.refresh(root / "student")
+    models_config.refresh(root / "student")
     assert "no name" not in (root / "models.config").read_text()
     student = parse_models(root)["student"]
     assert dict(student.version_labels) == {"stable": 200}
@@ -340,7 +340,7 @@ def test_labels_of_earlier_files_are_kept(root):
 
 def test_nothing_is_refreshed_where_no_config_is(tmp_path):
     make_versions(tmp_path / "student", 1)
-    server.refresh(tmp_path / "student")
+    models_config.refresh(tmp_path / "student")
     assert not (tmp_path / "models.config").exists()
 
 

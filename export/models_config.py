@@ -1,0 +1,162 @@
+"""`models.config`: which versions of which models TensorFlow Serving loads.
+
+The server loads the two newest versions of each model and answers with the newest, so
+that an export or a rollback needs no more than the folders of versions. Of a model with
+labels (see `export.server`) it loads the labelled versions and the newest one.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from export.runtimes import SAVED_MODEL_FILE
+from v1keras.files import write_text
+
+MODELS_FILE = "models.config"
+MOUNT = "/models"
+"""Where the folder of the served folders is mounted in the container."""
+STABLE, PREVIOUS = "stable", "previous"
+_LOADED_VERSIONS = 2
+# Names are part of addresses: /v1/models/NAME:predict
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def refresh(out: str | os.PathLike) -> None:
+    """Brings `models.config` beside a served folder up to date, if there is one.
+
+    Folders whose names cannot be those of models stay out of it.
+
+    Args:
+        out: str or path. The served folder whose versions have changed.
+    """
+    root = Path(out).resolve().parent
+    if (root / MODELS_FILE).is_file():
+        write_models_config(root, read_labels(root))
+
+
+def write_models_config(
+    root: Path, labels: Mapping[str, Mapping[str, int]]
+) -> dict[str, tuple[int, ...]]:
+    """Writes the file if its text changes; returns `loadable_versions` of it."""
+    served = {
+        name: found for name, found in loadable_versions(root).items() if is_name(name)
+    }
+    text = models_config(served, labels)
+    if text != (root / MODELS_FILE).read_text(encoding="utf-8"):
+        write_text(root / MODELS_FILE, text)
+    return served
+
+
+def read_labels(root: str | os.PathLike) -> dict[str, dict[str, int]]:
+    """The labels in `models.config`, by model; none where there is no such file."""
+    file = Path(root) / MODELS_FILE
+    if not file.is_file():
+        return {}
+    labels: dict[str, dict[str, int]] = {}
+    name = ""
+    pattern = r'\bname: "([^"]*)"|version_labels \{ key: "([^"]*)" value: (\d+) \}'
+    for found in re.finditer(pattern, file.read_text(encoding="utf-8")):
+        if found[2] is None:
+            name = found[1]
+        else:
+            labels.setdefault(name, {})[found[2]] = int(found[3])
+    return labels
+
+
+def models_config(
+    served: Mapping[str, Sequence[int]],
+    labels: Mapping[str, Mapping[str, int]] | None = None,
+) -> str:
+    """The text of a `ModelServerConfig`.
+
+    Args:
+        served: dict from the name of a model to its versions, oldest first.
+        labels: dict from the name of a model to a dict from label to version, or None.
+            Of a model with labels, those versions and the newest one are loaded. A
+            label whose version is gone falls to the one before. Defaults to `None`.
+
+    Returns:
+        str, in the text format of protocol buffers.
+    """
+    lines = ["model_config_list {"]
+    for name, found in served.items():
+        kept = _kept_labels((labels or {}).get(name, {}), found)
+        if kept:
+            loaded = sorted({*kept.values(), found[-1]})
+            policy = " ".join(f"versions: {number}" for number in loaded)
+            policy = f"specific {{ {policy} }}"
+        else:
+            policy = f"latest {{ num_versions: {_LOADED_VERSIONS} }}"
+        lines += [
+            "  config {",
+            f'    name: "{name}"',
+            f'    base_path: "{MOUNT}/{name}"',
+            '    model_platform: "tensorflow"',
+            f"    model_version_policy {{ {policy} }}",
+            *(
+                f'    version_labels {{ key: "{label}" value: {number} }}'
+                for label, number in kept.items()
+            ),
+            "  }",
+        ]
+    return "\n".join([*lines, "}", ""])
+
+
+def _kept_labels(labels: Mapping[str, int], found: Sequence[int]) -> dict[str, int]:
+    kept = {label: number for label, number in labels.items() if number in found}
+    # After a rollback: the server has that version loaded, so the label may move to it.
+    if STABLE in labels and STABLE not in kept and PREVIOUS in kept:
+        kept = {STABLE: kept[PREVIOUS]}
+    return kept
+
+
+def loadable_versions(root: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """The versions that the server can load, of all served folders in a folder.
+
+    Args:
+        root: str or path.
+
+    Returns:
+        Dict from the name of a served folder to its versions, oldest first.
+    """
+    return {
+        folder.name: found
+        for folder in sorted(Path(root).iterdir())
+        if folder.is_dir() and (found := _saved_models(folder))
+    }
+
+
+def is_name(name: str) -> bool:
+    """Whether a model can be served by a name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _saved_models(folder: Path) -> tuple[int, ...]:
+    """The versions that the server can load: a LiteRT file alone it cannot."""
+    return tuple(
+        version
+        for version in list_versions(folder)
+        if (folder / str(version) / SAVED_MODEL_FILE).is_file()
+    )
+
+
+def list_versions(out: str | os.PathLike) -> tuple[int, ...]:
+    """The versions in a served folder, oldest first.
+
+    Args:
+        out: str or path. The served folder; it need not exist.
+
+    Returns:
+        Tuple of int.
+    """
+    out = Path(out)
+    if not out.is_dir():
+        return ()
+    return tuple(
+        sorted(
+            int(entry.name)
+            for entry in out.iterdir()
+            if entry.name.isdecimal() and entry.is_dir()
+        )
+    )
