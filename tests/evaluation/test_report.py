@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, Cell
+from v1keras.evaluation import CLEAN, Cell, Estimate
 from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.report import (
     Bar,
@@ -256,6 +256,18 @@ def test_reports_of_less(make_table, tmp_path, options):
     table = make_table(**options)
     page = write_report(tmp_path / "out", table, title="t").read_text()
     assert "nan" not in Elements(page).text.lower()
+    write_bar_chart(tmp_path / "bar_chart.png", table)
+
+
+def test_nothing_is_gained_over_a_baseline_that_is_never_right(make_table, tmp_path):
+    table = make_table(variants={"a": "v", "b": "v"})
+    unknown = Estimate(np.nan, np.nan, np.nan)
+    for results in (table.results, table.groups):
+        for place, result in results.items():
+            results[place] = dataclasses.replace(result, gain=unknown)
+    page = write_report(tmp_path / "out", table, title="t").read_text()
+    text = Elements(page).text
+    assert "nan" not in text.lower() and "relative gain of" not in text
     write_bar_chart(tmp_path / "bar_chart.png", table)
 
 

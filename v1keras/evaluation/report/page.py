@@ -137,8 +137,8 @@ def _headline(table: RobustnessTable) -> list[dict[str, str]]:
         return []
     sentences = []
     for model in bar_order(table):
-        if is_strong(table, model):
-            result = table.groups[model, MEAN]
+        result = table.groups[model, MEAN]
+        if is_strong(table, model) and np.isfinite(result.gain.value):
             value, low, high = map(signed, result.gain)
             sentences.append(
                 {

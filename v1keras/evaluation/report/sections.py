@@ -220,8 +220,8 @@ def _seeds(table: RobustnessTable) -> Iterator[str | Heading | Table]:
         for group in table.summary_groups:
             mean, std = entry.accuracy[group]
             note = ""
-            if entry.gain:
-                gain, gain_std = entry.gain[group]
+            gain, gain_std = entry.gain.get(group, (np.nan, np.nan))
+            if np.isfinite(gain):
                 note = f"{signed(gain)} ± {100 * gain_std:.0f} %"
             cells.append(TableCell(f"{_percent(mean)} ± {_percent(std)}", note))
         rows.append(tuple(cells))
@@ -432,7 +432,7 @@ def _corrupted_groups(table: RobustnessTable) -> tuple[str, ...]:
 def _mean_gain(table: RobustnessTable, model: str) -> str:
     if table.baseline is None or MEAN not in table.summary_groups:
         return ""
-    return f"mean {signed(table.groups[model, MEAN].gain.value)} %"
+    return f"mean {_gain_note(table.groups[model, MEAN].gain)[0].splitlines()[0]}"
 
 
 def _gain_note(gain: Estimate) -> tuple[str, str]:
