@@ -52,7 +52,7 @@ class BenchmarkConfig:
         "tiny", "64 px (tiny) or 224 px (imagenet).", choices=tuple(_SIZES)
     )
     images: int = command_line.option(8, "How many images.")
-    repeats: int = command_line.option(2, "The fastest of so many repeats counts.")
+    repeats: int = command_line.option(2, "Repeats, of which the fastest counts.")
 
 
 def load_original(checkout: Path, scale: str) -> types.ModuleType:

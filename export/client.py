@@ -231,7 +231,7 @@ def _ask_grpc(images: Sequence[bytes], config: ClientConfig) -> list[Answer]:
 def _checked(
     rows: Sequence[tuple[Sequence[str], Sequence[float]]], images: Sequence[bytes]
 ) -> list[Answer]:
-    """Answers, if there is one for each image: else they would stand by wrong images."""
+    """The answers, if there is one for each image; others could be matched wrongly."""
     if len(rows) != len(images):
         raise ValueError(
             f"the answer must hold a row for each of {len(images)} images. "

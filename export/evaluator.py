@@ -1,4 +1,4 @@
-"""What is exported must be good enough, and no step back."""
+"""Exported files must be accurate enough, and no worse than what is served."""
 
 import dataclasses
 import os

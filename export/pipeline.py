@@ -156,7 +156,7 @@ def export_run(config: ExportConfig) -> ExportResult:
 
 
 def _check_replacement(config: ExportConfig) -> None:
-    """A server that loads SavedModels stumbles over a newer version without one."""
+    """A server that loads SavedModels would fail on a newer version without one."""
     found = list_versions(config.out)
     if not found or "savedmodel" in config.formats:
         return

@@ -223,14 +223,14 @@ def _remove_orphans(out: Path) -> None:
 
 
 def _synchronize(folder: str | os.PathLike) -> None:
-    """Brings the files to the disk, so that a power cut cannot leave empty ones."""
+    """Flushes the files to disk, so that a power cut cannot leave empty ones."""
     for path in Path(folder).rglob("*"):
         _synchronize_entry(path)
     _synchronize_entry(folder)
 
 
 def _synchronize_entry(path: str | os.PathLike) -> None:
-    """Brings a file, or the names in a folder, to the disk."""
+    """Flushes a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

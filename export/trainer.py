@@ -59,10 +59,10 @@ def run_fn(fn_args: Any) -> None:
 
     The examples hold encoded images (feature `image`) and integer labels (feature
     `label`), as TensorFlow Datasets writes them. They are decoded, resized and cropped
-    as the SavedModel does it with requests, so that there is no skew. The epoch with the
-    best accuracy on the evaluation examples is kept. The run directory lies in
-    `model_run_dir`: a Trainer that is started again goes on with it, and the same folder
-    can be given to `v1keras.evaluate` and `export`.
+    as the SavedModel does it with requests, so that there is no skew. The epoch with
+    the best accuracy on the evaluation examples is kept. The run directory lies in
+    `model_run_dir`: a Trainer that is started again resumes from it, and the same
+    folder can be given to `v1keras.evaluate` and `export`.
 
     Args:
         fn_args: `tfx.components.FnArgs`, or anything with the attributes `train_files`

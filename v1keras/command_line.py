@@ -127,7 +127,7 @@ def check_choices(config: Any) -> None:
 
 
 def require(config: Any, name: str, holds: bool, what: str) -> None:
-    """Refuses the value of a field for which something does not hold.
+    """Raises a `ValueError` about a field unless a condition holds.
 
     Raises:
         ValueError: unless `holds`; it says that `name` must be `what`.

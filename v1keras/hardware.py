@@ -1,4 +1,4 @@
-"""What computes, and how: what keras.ops does not tell."""
+"""Which backend and device compute, which `keras.ops` does not say."""
 
 import contextlib
 
@@ -39,7 +39,7 @@ def in_compiled_step(tensor) -> bool:
 
 
 def outside_of_graphs() -> contextlib.AbstractContextManager:
-    """Within, TensorFlow computes at once, even where it traces a function."""
+    """A context in which TensorFlow computes eagerly, even in a traced function."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf

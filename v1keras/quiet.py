@@ -1,4 +1,4 @@
-"""Keeping messages that help nobody away from the users of the command lines."""
+"""Keeps TensorFlow's start-up messages away from users of the command lines."""
 
 import contextlib
 import os

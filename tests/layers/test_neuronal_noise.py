@@ -145,7 +145,7 @@ def test_noise_for_a_while():
             assert not np.array_equal(model(RESPONSES), RESPONSES)
         assert np.array_equal(model(RESPONSES), RESPONSES)
         raise KeyError
-    # It goes on where it was.
+    # It resumes where it was.
     np.testing.assert_array_equal(model(RESPONSES), twin(RESPONSES))
     assert [layer.get_config() for layer in noise_layers(model)] == [
         {**layer.get_config(), "name": own.name}

@@ -161,11 +161,11 @@ def glass_blur(
 ) -> np.ndarray:
     """Blur, local shuffling of pixels, blur.
 
-    `parameters` are the blur's standard deviation in pixels, the largest
-    displacement in pixels and the number of passes. In each pass the pixels are
-    visited from the bottom right to the top left and each becomes a copy of a random
-    near one, which may itself have been replaced before: the published code means
-    to swap two pixels, but its assignment copies.
+    `parameters` are the blur's standard deviation in pixels, the largest displacement
+    in pixels and the number of passes. In each pass the pixels are visited from the
+    bottom right to the top left and each becomes a copy of a random near one, which may
+    itself have been replaced before: the published code is meant to swap two pixels,
+    but its assignment copies.
     """
     sigma, reach, passes = parameters
     corrupted = np.empty_like(images)

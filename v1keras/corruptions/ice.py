@@ -1,9 +1,9 @@
 """Textures of ice for the frost corruption, made here or read from a folder.
 
-The published benchmark mixes images with photographs of frosted glass. They are not
-ours to ship, so textures are generated: crumpled noise whose grey levels and colours
-are those that were measured on the photographs, and whose power in each octave was
-fitted to their gradients and local contrast.
+The published benchmark mixes images with photographs of frosted glass. We may not
+distribute these, so textures are generated: crumpled noise whose grey levels and
+colours are those that were measured on the photographs, and whose power in each octave
+was fitted to their gradients and local contrast.
 """
 
 import dataclasses

@@ -91,7 +91,7 @@ _OTHER_NAMES = types.MappingProxyType(
 
 
 def canonical_name(name: str) -> str:
-    """Our name of a corruption for the name that another source gives to it.
+    """Translates the name that another source gives to a corruption.
 
     Knows the folders of ImageNet-C and Tiny ImageNet-C, the archives of CIFAR-10-C
     and CIFAR-100-C (`fog.npy`), and the names in TensorFlow Datasets'

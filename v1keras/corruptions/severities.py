@@ -36,7 +36,7 @@ def check_severities(severities: Iterable[int], name: str = "severities") -> Non
 
 
 def check_scale(scale: str | None) -> None:
-    """Refuses what is no severity table. `None` is one that follows from the images."""
+    """Refuses unknown severity tables. `None` stands for that of the images' size."""
     if scale not in (None, *SCALES):
         raise ValueError(
             f"`scale` must be one of {', '.join(SCALES)}. Received: scale={scale!r}"

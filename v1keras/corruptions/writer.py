@@ -32,7 +32,7 @@ _IMAGES_PER_CHUNK = 32
 
 
 class Images(Protocol):
-    """What is needed of a stack of images: a length, a shape and slices."""
+    """What the writer needs of a stack of images: a length, a shape and slices."""
 
     shape: tuple[int, ...]
 
@@ -42,7 +42,7 @@ class Images(Protocol):
 
 
 class Dataset(Protocol):
-    """What is needed of a `v1keras.data.ImageDataset`, which needs corruptions itself."""
+    """What the writer needs of an `ImageDataset`, whose package imports this one."""
 
     class_names: Sequence[str]
     image_size: int
@@ -232,7 +232,7 @@ def _chunks(images: Images, files: Sequence[str]) -> Iterator[Chunk]:
 def _runner(
     config: CorruptionsConfig,
 ) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
-    """Who does the chunks; it yields how many files each of them has."""
+    """What works on the chunks; it yields how many files each of them has."""
     if config.runner == "local":
         return _processes(config.workers or os.cpu_count() or 1)
     from v1keras.corruptions.beam import beam_runner

@@ -1,7 +1,7 @@
 """Random affine maps and flips of training images.
 
-The corruptions of the robustness benchmarks are no augmentation here and never become
-one: a model that has trained on them says nothing about robustness.
+The corruptions of the robustness benchmarks are deliberately not among them: a model
+that has trained on them says nothing about robustness to others.
 """
 
 import dataclasses

@@ -202,9 +202,9 @@ def open_corrupted(
         allow_partial: bool. Whether fewer than 15 x 5 cells will do. Defaults to
             `False`.
         data_dir: str, path or None. Where TensorFlow Datasets keeps its data.
-        memory_limit: float. Up to so many GiB (2**30 bytes) of decoded images of a
-            cell are held in memory; beyond, they are read from files when they are
-            used. Defaults to `4.0`.
+        memory_limit: float. How many GiB (2**30 bytes) of decoded images of a cell may
+            be held in memory; beyond, they are read from files when they are used.
+            Defaults to `4.0`.
 
     Returns:
         A `CorruptedSet`.

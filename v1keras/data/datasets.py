@@ -277,9 +277,9 @@ def load_dataset(
             `"fold"`.
         seed: int. Draws the validation fold, not negative. Defaults to `0`.
         data_dir: str, path or None. Where TensorFlow Datasets keeps its data.
-        memory_limit: float. Up to so many GiB (2**30 bytes) of decoded images are held
-            in memory; beyond, they are read from their files again in each epoch.
-            Defaults to `4.0`.
+        memory_limit: float. How many GiB (2**30 bytes) of decoded images may be held in
+            memory; beyond, they are read from their files again in each epoch. Defaults
+            to `4.0`.
 
     Returns:
         An `ImageDataset`.

@@ -1,11 +1,11 @@
-"""`shapes`: a small embedded data set that only the form of an object solves.
+"""`shapes`: a small embedded data set whose classes differ in form only.
 
-Every image shows one object of one of twelve forms in front of clutter. All forms
-cover the same area, and pose, colours, texture, lighting and background are drawn
-alike for all of them, so that neither the mean colour nor the brightness of an image
-says anything about its class. Straight sides, corners, holes and concavities do,
-which noise and blur take away: the reason for using it in robustness experiments
-where no data can be downloaded.
+Every image shows one object of one of twelve forms in front of clutter. All forms cover
+the same area, and pose, colours, texture, lighting and background are drawn alike for
+all of them, so that neither the mean colour nor the brightness of an image says
+anything about its class. Straight sides, corners, holes and concavities do, and noise
+and blur take them away: so it suits robustness experiments where no data can be
+downloaded.
 """
 
 import cv2

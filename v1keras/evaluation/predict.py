@@ -92,7 +92,7 @@ def predict_cells(
     number type are those that the cache was opened with. Cells that it holds already
     are skipped, and a model is looked up only if a cell lacks it. The noise of a model
     starts from a seed of its own in every cell, so an evaluation that was interrupted
-    and resumed gives the same logits as one that ran through.
+    and resumed gives the same logits as an uninterrupted one.
 
     Args:
         cache: `LogitCache`. From `open_cache`.

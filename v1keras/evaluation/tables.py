@@ -224,7 +224,7 @@ def format_gain(gain: Estimate) -> str:
 
 
 def signed_percent(gain: float) -> str:
-    """A gain in whole per cent with its sign, which zero has none of."""
+    """A gain in whole per cent, signed unless it is zero."""
     percent = round(100 * gain) if np.isfinite(gain) else gain
     return f"{percent:+.0f}" if percent else "0"
 

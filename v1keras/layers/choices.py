@@ -1,4 +1,4 @@
-"""What modes of the noise and averages are called, without Keras, for command lines."""
+"""The names of noise modes and averages, without Keras, for command lines."""
 
 NOISE_MODES = ("stochastic", "off", "fixed")
 """What `set_noise` knows; `NeuronalNoise` says what each means."""

@@ -1,4 +1,4 @@
-"""The size of neuronal noise, which every way of drawing it shares."""
+"""The standard deviation of neuronal noise, for every way of drawing it."""
 
 from keras import ops
 

@@ -86,7 +86,7 @@ class SoftTargetLoss(keras.losses.Loss):
     `scale = T^2` keeps the size of the gradient independent of T.
 
     Args:
-        temperature: float. T, at least above 0. Defaults to `4.0`.
+        temperature: float. T, above 0. Defaults to `4.0`.
         scale: float or None. Factor on the divergence; None for `T^2`.
         teacher_scale: float. Factor on the teacher's logits, before they are softened.
             Defaults to `1.0`.

@@ -1,4 +1,4 @@
-"""Training of members, distillation of students, and the runs they leave."""
+"""Training of members, distillation of students, and the runs that they write."""
 
 import lazy_loader
 

@@ -28,7 +28,7 @@ _KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run directory that was read.
+    """An open run directory.
 
     Args:
         path: path of the folder.

@@ -369,7 +369,7 @@ def similar_cells(parameters: GaborParameters) -> np.ndarray:
 def sf_range(
     sf_min: float, sf_max: float, distribution: str = "v1"
 ) -> tuple[float, float]:
-    """The range from which spatial frequencies are drawn in fact.
+    """The range from which spatial frequencies are actually drawn.
 
     Only whole bins of the measured histogram count: an upper end of 5 cycles per
     degree gives the same cells as one of 4.

@@ -22,13 +22,13 @@ class CellClass:
     """Constants of one class of cells.
 
     Args:
-        center_radius: float. Of the Gaussian `exp(-d^2 / radius^2)` of the centre, in
+        center_radius: float. Radius of the centre's Gaussian `exp(-d^2 / radius^2)`, in
             pixels of 1/32 degree.
-        surround_radius: float. Of the surround, in the same unit.
+        surround_radius: float. Radius of the surround's, in the same unit.
         surround_weight: float. Height of the surround; that of the centre is 1.
-        pool_radius: float. Of the neighbourhood that normalises contrast.
+        pool_radius: float. Radius of the neighbourhood that normalises contrast.
         semisaturation: float. Contrast below which cells hardly adapt (c50).
-        exponent: float. Of the divisor.
+        exponent: float. Exponent of the divisor.
         gain: float. Factor on the responses.
     """
 

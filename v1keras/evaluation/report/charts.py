@@ -249,7 +249,7 @@ def bar_order(table: RobustnessTable) -> tuple[str, ...]:
 
 
 def signed(value: float, digits: int = 0) -> str:
-    """A share in %, with a sign that zero has none of and a minus as wide as a plus."""
+    """A share in %, signed unless it is zero; the minus is as wide as a plus."""
     if not np.isfinite(value):
         return "–"
     text = f"{100 * value:+.{digits}f}" if digits else signed_percent(value)
