@@ -1,10 +1,10 @@
 """Whether two evaluations of the same models tell the same."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import sem
 
 from v1keras.corruptions import CORRUPTIONS
 from v1keras.evaluation.cache import LogitCache
@@ -117,9 +117,10 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """One row per model and corruption, for a CSV file."""
     return [
         {
+            **row._asdict(),
             **{
-                key: round(value, 6) if isinstance(value, float) else value
-                for key, value in row._asdict().items()
+                key: round(getattr(row, key), 6)
+                for key in ("first", "second", "margin")
             },
             "agrees": row.agrees,
         }
@@ -146,8 +147,7 @@ def format_comparison(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Scores:
+class _Scores(NamedTuple):
     """How often each model is right on each image, mean over draws and severities."""
 
     images: np.ndarray
@@ -165,24 +165,18 @@ def _scores(
     members = list(dict.fromkeys(name for parts in groups.values() for name in parts))
     for cell in cells:
         labels, ids, logits = cache.read(cell, members)
-        right = [
-            (answers.argmax(axis=-1) == labels).mean(axis=0)
+        answers = [
+            ensemble_logits([logits[name] for name in parts], average=average)
             for parts in groups.values()
-            for answers in [
-                ensemble_logits([logits[name] for name in parts], average=average)
-            ]
         ]
-        own = _Scores(np.array(image_names(ids)), labels, np.stack(right))
-        if scores is None:
-            scores = own
-        else:
+        right = np.stack([(a.argmax(-1) == labels).mean(axis=0) for a in answers])
+        own = _Scores(np.array(image_names(ids)), labels, right / len(cells))
+        if scores is not None:
             here, there = _common(scores, own)
-            scores = _Scores(
-                scores.images[here],
-                scores.labels[here],
-                scores.right[:, here] + own.right[:, there],
-            )
-    return dataclasses.replace(scores, right=scores.right / len(cells))
+            right = scores.right[:, here] + own.right[:, there]
+            own = _Scores(scores.images[here], scores.labels[here], right)
+        scores = own
+    return scores
 
 
 def _comparisons(
@@ -193,21 +187,17 @@ def _comparisons(
     paired: bool,
 ) -> Iterator[Comparison]:
     here, there = _common(first, second)
+    # A few common images would tell less than all of both do.
+    fewest = min(len(first.images), len(second.images))
+    enough = len(here) > 1 and 2 * len(here) >= fewest
     # Positions serve as names where there are no files; of another order, they name
     # other images.
     same = np.array_equal(first.labels[here], second.labels[there])
-    # A few common images would tell less than all of both do.
-    enough = len(here) > 1 and 2 * len(here) >= min(
-        len(first.images), len(second.images)
-    )
-    paired = paired and same and enough
-    for i, model in enumerate(models):
-        a, b = first.right[i], second.right[i]
+    paired = paired and enough and same
+    for model, a, b in zip(models, first.right, second.right, strict=True):
         if paired:
             a, b = a[here], b[there]
-            error = _standard_error(a - b)
-        else:
-            error = np.hypot(_standard_error(a), _standard_error(b))
+        error = sem(a - b) if paired else np.hypot(sem(a), sem(b))
         yield Comparison(
             model,
             corruption,
@@ -221,7 +211,3 @@ def _comparisons(
 def _common(first: _Scores, second: _Scores) -> tuple[np.ndarray, np.ndarray]:
     """The places of the images that both have, in the one and in the other."""
     return np.intersect1d(first.images, second.images, return_indices=True)[1:]
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))

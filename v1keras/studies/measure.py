@@ -118,7 +118,7 @@ def measure_held_out_images(
         seed=config.seed,
     )
     print(f"\n{', '.join(runs)}: on held-out training images", flush=True)
-    predict_cells(cache, RunModels(runs), images, images.cells)
+    predict_cells(cache, RunModels(runs, config.strategy), images, images.cells)
     return cache, images
 
 
