@@ -6,6 +6,7 @@ import doctest
 import importlib
 import itertools
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ COMMANDS = {
     "v1keras.ablate": "v1keras.studies:AblationConfig",
     "v1keras.corruptions": "v1keras.corruptions.config:CorruptionsConfig",
     "export": "export.config:ExportConfig",
+    "export --list": "export.config:ListConfig",
     "export --rollback": "export.config:RollbackConfig",
     "export.server": "export.server:ServerConfig",
     "export.client": "export.client:ClientConfig",
@@ -158,24 +160,31 @@ def test_the_commands_of_a_page_parse(page, tmp_path, capsys):
     (notes := tmp_path / "notes").touch()
     run_script(tmp_path, script, dict.fromkeys(programs, NOTE), NOTES=notes)
     for call in notes.read_text(encoding="utf-8").split("\n\n"):
-        arguments = call.strip().split("\n")
-        if arguments[0] != "-m" or arguments[1].split(".")[0] not in (
-            "v1keras",
-            "export",
-        ):
+        config_class, flags = config_and_flags(call.strip().split("\n"))
+        if config_class is None:
             continue
-        _, command, *flags = arguments
-        if "--rollback" in flags:
-            flags.remove("--rollback")
-            command += " --rollback"
-        module, _, name = COMMANDS[command].partition(":")
-        config_class = getattr(importlib.import_module(module), name)
-        configs = []
+        parsed = []
         code = command_line.run(
-            configs.append, config_class, flags, prog=command, description=""
+            parsed.append, config_class, flags, prog="", description=""
         )
         assert code == 0, f"{call}\n{capsys.readouterr().err}"
-        assert len(configs) == 1
+        assert len(parsed) == 1
+
+
+def config_and_flags(arguments: list[str]) -> tuple[type | None, list[str]]:
+    """The configuration of a call of Python, None if it is not a command of ours."""
+    script, *flags = arguments
+    if (ROOT / script).suffix == ".py":
+        names = runpy.run_path(str(ROOT / script))
+        return next(names[n] for n in names if n.endswith("Config")), flags
+    if script != "-m" or not flags[0].startswith(("v1keras", "export")):
+        return None, flags
+    command, *flags = flags
+    for other in {"--rollback", "--list"} & {*flags}:
+        flags.remove(other)
+        command += f" {other}"
+    module, _, name = COMMANDS[command].partition(":")
+    return getattr(importlib.import_module(module), name), flags
 
 
 @pytest.mark.slow
