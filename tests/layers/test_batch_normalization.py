@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -76,3 +80,62 @@ def test_what_has_no_kernel_is_left_to_keras(settings, shape):
     np.testing.assert_array_equal(*results)
     for own, other in zip(fused.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+REPLICAS = """
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import v1keras
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+replicas = int(sys.argv[1])
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+)
+strategy = tf.distribute.MirroredStrategy(
+    [device.name for device in tf.config.list_logical_devices("CPU")]
+)
+assert strategy.num_replicas_in_sync == replicas
+images = np.random.default_rng(0).normal(3.0, 2.0, (16, 4, 4, 3)).astype("float32")
+labels = np.arange(16) % 2
+with strategy.scope():
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    x = v1keras.layers.BatchNormalization(momentum=0.5)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    optimizer = v1keras.training.L2SGD(0.01, l2=1e-3, momentum=0.9)
+    model.compile(optimizer, v1keras.models.LabelLoss())
+for images_left in range(1, 2 * replicas + 1):
+    count = 2 * replicas + images_left
+    data = tf.data.Dataset.from_tensor_slices((images[:count], labels[:count]))
+    data = data.batch(2 * replicas)
+    logs = model.fit(data, validation_data=data, verbose=0).history
+    assert np.isfinite([*logs.values()]).all(), (images_left, logs)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights()), images_left
+"""
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_without_images(replicas):
+    """All sizes of the last batch."""
+    # oneDNN's convolution, on CPUs only, gives a wrong shape for a batch of no images.
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "-c", REPLICAS, str(replicas)]
+    subprocess.run(command, env=environment, check=True)
+
+
+def test_an_empty_batch_changes_nothing():
+    one = layer(BatchNormalization)
+    before = one.get_weights()
+    maps = tf.zeros((0, 6, 5, 8))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(one(maps, training=True))
+    for gradient in tape.gradient(loss, one.trainable_variables):
+        np.testing.assert_array_equal(gradient, np.zeros(8))
+    for weight, own in zip(one.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, own)

@@ -12,7 +12,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     whole map: a tenth of the training step of a ResNet on a CPU. Where the backend is
     TensorFlow, maps (batch, height, width, channels) are normalised in one kernel here.
     There the moving variance is the unbiased one, as in PyTorch, by which the published
-    models were trained. Inference and everything else are Keras' own.
+    models were trained, and an empty batch changes nothing. Inference and everything
+    else are Keras' own.
 
     Args:
         **kwargs: the arguments of `keras.layers.BatchNormalization`.
@@ -35,11 +36,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
             ops.cast(self.beta, "float32"),
             epsilon=self.epsilon,
         )
+        # A replica may be left without images of the last batch, whose statistics the
+        # kernel gives as NaN: they change nothing.
+        has_images = ops.size(inputs) > 0
         for moving, batch in (
             (self.moving_mean, mean),
             (self.moving_variance, variance),
         ):
-            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            updated = moving * self.momentum + batch * (1.0 - self.momentum)
+            moving.assign(ops.where(has_images, updated, moving))
         return outputs
 
     def _has_kernel(self, inputs) -> bool:
