@@ -41,6 +41,7 @@ def settings(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
     for variant in ("base", "no_noise", "sf_low"):
         train(TrainConfig(**COMMON, out=str(tmp_path / variant), variant=variant))

@@ -33,6 +33,7 @@ def small(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_whole_chain_and_its_resumption(small):
     small = {
         **small,
