@@ -16,6 +16,9 @@ _corruptions = functools.partial(option, group="corruptions")
 _measurement = functools.partial(option, group="measurement")
 _output = functools.partial(option, group="output")
 
+# Where corrupted images come from, if not from a stored set.
+ONLINE = "online"
+CLEAN_ONLY = "none"
 # What stands for a training seed in the path of a run.
 SEED = "{seed}"
 
@@ -25,7 +28,7 @@ class EvaluationSettings:
     """Which test images are shown, and how often. Every field is a flag."""
 
     corrupted: str = _corruptions(
-        "online",
+        ONLINE,
         "online corrupts the test images here; none shows clean ones only; else the "
         "path or name of a stored corrupted set, such as ImageNet-C.",
     )
@@ -109,7 +112,7 @@ class EvaluateConfig(EvaluationSettings):
         check_severities(self.severities)
         for name in self.corruptions:
             canonical_name(name)
-        online = self.corrupted == "online"
+        online = self.corrupted == ONLINE
         require(
             self, "jpeg", online or not self.jpeg, "False unless --corrupted=online"
         )

@@ -13,7 +13,7 @@ from v1keras.corruptions.digital import jpeg_compression
 from v1keras.corruptions.severities import STORED_JPEG_QUALITY
 from v1keras.data import ImageDataset, open_corrupted
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
-from v1keras.evaluation.config import EvaluateConfig
+from v1keras.evaluation.config import CLEAN_ONLY, ONLINE, EvaluateConfig
 
 
 class Batch(NamedTuple):
@@ -276,12 +276,12 @@ def open_images(
         fingerprint=dataset.fingerprint,
         **subset,
     )
-    if config.corrupted == "none":
+    if config.corrupted == CLEAN_ONLY:
         return clean, clean.cells
     names = tuple(map(canonical_name, config.corruptions)) or BENCHMARK
     cells = corrupted_cells(names, sorted(set(config.severities)))
     planned = tuple(dict.fromkeys((CLEAN, *cells)))
-    if config.corrupted == "online":
+    if config.corrupted == ONLINE:
         return OnlineImages(clean, cells, seed=config.seed, jpeg=config.jpeg), planned
     whole = not config.corruptions and len(cells) == len(BENCHMARK) * len(SEVERITIES)
     stored = open_corrupted(

@@ -15,7 +15,7 @@ from v1keras.evaluation.comparison import (
     format_comparison,
 )
 from v1keras.evaluation.config import EvaluateConfig
-from v1keras.evaluation.images import open_images
+from v1keras.evaluation.images import CellImages, StoredImages, open_images
 from v1keras.evaluation.lineup import Lineup
 from v1keras.evaluation.predict import open_cache, predict_cells
 from v1keras.evaluation.robustness import RobustnessTable
@@ -94,7 +94,7 @@ def evaluate(
         cells=cells,
         replicates=config.bootstrap,
         seed=config.seed,
-        alexnet=_is_imagenet_c(config, dataset),
+        alexnet=_is_imagenet_c(images, dataset),
     )
     comparisons = compare_evaluations(cache, other, lineup) if other else []
     report = _write(config, runs, table, comparisons)
@@ -160,9 +160,9 @@ def _other_evaluation(
     return other
 
 
-def _is_imagenet_c(config: EvaluateConfig, dataset: ImageDataset) -> bool:
+def _is_imagenet_c(images: CellImages, dataset: ImageDataset) -> bool:
     """Whether AlexNet's errors may be set beside these: stored, all of ImageNet."""
-    stored = config.corrupted not in ("online", "none")
+    stored = isinstance(images, StoredImages)
     wnids = [name for name in dataset.class_names if name[0] == "n" and len(name) == 9]
     return stored and len(wnids) == 1000 and dataset.image_size == 224
 
