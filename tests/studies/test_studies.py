@@ -134,6 +134,13 @@ def test_the_papers_preset():
     assert StudyConfig(preset="paper", out="x", epochs=3).epochs == 3
 
 
+def test_a_preset_holds_in_python():
+    quick = StudyConfig(preset="quick", out="x")
+    assert (quick.arch, quick.epochs, quick.max_images) == ("resnet18", 6, 60)
+    with pytest.raises(ValueError, match=r"`preset` must be one of .*preset='fast'"):
+        StudyConfig(preset="fast", out="x")
+
+
 def test_controls_are_as_many_as_the_variants():
     config = StudyConfig(out="x", controls=True, seed=3, base_epochs=7)
     controls = config.control_configs()
