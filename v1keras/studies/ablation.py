@@ -1,6 +1,7 @@
 """Recipes of distillation: chosen on held-out images, measured once on test images."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     ]
     students = [_train(student, dataset, members) for student in (*taught, *untaught)]
     table = _measure(config, dataset, base, members, students)
-    kept, kept_alone = np.split(np.array(table.lineup.students), 2)
+    names = table.lineup.students
+    kept, kept_alone = names[: len(taught)], names[len(taught) :]
     result = {
         "recipe": chosen,
         "retention": _retentions(table, kept),
@@ -150,7 +152,7 @@ def retention(base: float, ensemble: float, student: float) -> float | None:
     return (student - base) / (ensemble - base)
 
 
-def _retentions(table: RobustnessTable, students: list[str]) -> list[float | None]:
+def _retentions(table: RobustnessTable, students: Sequence[str]) -> list[float | None]:
     base, ensemble, *own = (
         table.groups[model, MEAN].accuracy.value
         for model in (table.baseline, ENSEMBLE, *students)
@@ -158,7 +160,7 @@ def _retentions(table: RobustnessTable, students: list[str]) -> list[float | Non
     return [retention(base, ensemble, value) for value in own]
 
 
-def _points(table: RobustnessTable, students: list[str]) -> dict[str, float]:
+def _points(table: RobustnessTable, students: Sequence[str]) -> dict[str, float]:
     """Percentage points of the students' mean accuracy over the base, per group."""
     result = {}
     for group in table.summary_groups:
