@@ -10,7 +10,19 @@ from v1keras.layers import fused_noise
 from v1keras.layers.deviation import deviation
 from v1keras.models import build_classifier, build_ensemble
 from v1keras.training.optimizer import L2SGD
-from v1keras.v1 import V1_VARIANTS
+from v1keras.v1 import V1_VARIANTS, Variant
+
+# No noise: what remains is the stages.
+_ALL_STAGES = Variant(
+    name="all_stages",
+    noise_gain=0.0,
+    subcortical="standard",
+    subcortical_noise_gain=0.0,
+    contrast_normalization=True,
+    balanced=True,
+    push_pull=0.8,
+    divisive_normalization="similar",
+)
 
 
 def _limit_threads(threads: int) -> None:
@@ -93,7 +105,7 @@ def _add_compiled(responses, constants):
     return fused_noise.add_noise(responses, tf.constant([0, 1]), **constants)
 
 
-def _classifier(arch: str, variant: str, batch_size: int, image_size: int):
+def _classifier(arch: str, variant: str | Variant, batch_size: int, image_size: int):
     return build_classifier(
         arch,
         variant,
@@ -102,7 +114,7 @@ def _classifier(arch: str, variant: str, batch_size: int, image_size: int):
     )
 
 
-def _forward(arch: str, variant: str):
+def _forward(arch: str, variant: str | Variant):
     def prepare(batch_size: int, image_size: int):
         model = _classifier(arch, variant, batch_size, image_size)
         return _inference([model], _images(batch_size, image_size))
@@ -122,7 +134,7 @@ def _members(shared: bool, count: int = len(V1_VARIANTS)):
     return prepare
 
 
-def _training(variant: str, dtype: str = "float32"):
+def _training(variant: str | Variant, dtype: str = "float32"):
     def prepare(batch_size: int, image_size: int):
         keras.config.set_dtype_policy(dtype)
         model = _classifier("resnet18", variant, batch_size, image_size)
@@ -154,6 +166,10 @@ timing.main(
         "training": _training("standard"),
         "training_half": _training("standard", "mixed_bfloat16"),
         "training_base": _training("base"),
+        "training_no_noise": _training("no_noise"),
+        "training_stages": _training(_ALL_STAGES),
+        "resnet50_no_noise": _forward("resnet50", "no_noise"),
+        "resnet50_stages": _forward("resnet50", _ALL_STAGES),
         "whole_bank": _whole_bank,
         "noise_keras": _noise(_add_by_keras),
         "noise": _noise(_add_compiled),
