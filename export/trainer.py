@@ -131,7 +131,7 @@ def _take_records(settings: dict[str, Any]) -> _Records:
     shown = tuple(given.get("display_names", names))
     if len(shown) != len(names):
         raise ValueError(
-            "`display_names` must be as many as `class_names`. "
+            "`display_names` must have the length of `class_names`. "
             f"Received: {len(shown)} and {len(names)}"
         )
     return _Records(

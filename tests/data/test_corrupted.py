@@ -163,7 +163,7 @@ def test_archives_hold_indices_of_cifars_classes(npy_set):
     open_corrupted(npy_set, [str(index) for index in range(10)], image_size=6)
     with pytest.raises(ValueError, match="CIFAR's classes in alphabetical order"):
         open_corrupted(npy_set, _CIFAR10[::-1], image_size=6)
-    with pytest.raises(ValueError, match=r"2 classes, .* count 10"):
+    with pytest.raises(ValueError, match=r"2 names, .* of 10 classes"):
         open_corrupted(npy_set, _CLASSES, image_size=6)
 
 

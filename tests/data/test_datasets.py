@@ -191,7 +191,7 @@ def test_an_unreadable_image_is_named(tmp_path, write_classes):
     bad = tmp_path / "dog" / "dog_3.png"
     bad.write_bytes(b"not an image")
     dataset = load_dataset(tmp_path)
-    with pytest.raises(ValueError, match=r"must be whole.*dog_3\.png"):
+    with pytest.raises(ValueError, match=r"must be undamaged.*dog_3\.png"):
         for name in ("train", "validation", "test"):
             dataset.split(name)
 
@@ -228,7 +228,7 @@ def test_the_fingerprint_sees_a_changed_image(tiny):
         ({"validation_fraction": 0.0}, "between 0 and 1"),
         ({"validation_fraction": 1.0}, "between 0 and 1"),
         ({"validation_source": "train"}, "one of fold, test"),
-        ({"seed": -1}, "`seed` must not be negative"),
+        ({"seed": -1}, "`seed` must be at least 0"),
     ],
 )
 def test_bad_arguments(arguments, message):

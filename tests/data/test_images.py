@@ -66,7 +66,7 @@ def test_truncated_files_are_refused(tmp_path, image, suffix, keep):
     path = _write(tmp_path / f"broken{suffix}", image)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data))])
-    with pytest.raises(ValueError, match=rf"must be whole.*broken\{suffix}"):
+    with pytest.raises(ValueError, match=rf"must be undamaged.*broken\{suffix}"):
         read_image(path)
 
 

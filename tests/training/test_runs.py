@@ -150,14 +150,14 @@ def test_a_refused_run_leaves_nothing_behind(tiny, change):
 def test_a_truncated_checkpoint_or_model_is_a_clear_error(tiny, change):
     run = train(change(tiny, epochs=1))
     (run.path / "model.keras").write_bytes(b"PK\x03\x04half")
-    with pytest.raises(ValueError, match=r"must be whole.*model.keras"):
+    with pytest.raises(ValueError, match=r"must be undamaged.*model.keras"):
         run.load_model()
     config = json.loads((run.path / "config.json").read_text())
     config["result"] = None
     (run.path / "config.json").write_text(json.dumps(config))
     (weights_file,) = run.path.rglob("*.weights.h5")
     weights_file.write_bytes(weights_file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint must be whole.*epoch_0001"):
+    with pytest.raises(ValueError, match=r"checkpoint must be undamaged.*epoch_0001"):
         train(change(tiny, epochs=1))
 
 

@@ -259,8 +259,8 @@ def _processes(
                     yield future.result()
             except BrokenProcessPool:
                 raise OSError(
-                    "A process must not end before its work, as it does without memory; the "
-                    f"same call resumes. Received: workers={workers}"
+                    "A process ended early, perhaps for lack of memory; the same call "
+                    f"resumes. Received: workers={workers}"
                 ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)

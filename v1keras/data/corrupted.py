@@ -348,8 +348,8 @@ def _check_indexed_classes(class_names: Sequence[str], count: int, place: str) -
     names = [name.lower() for name in class_names]
     if len(names) != count:
         raise ValueError(
-            f"`class_names` must be as many as the labels of {place} count. "
-            f"Received: {len(names)} classes, labels that count {count}"
+            f"`class_names` must name every class of {place}, and no other. "
+            f"Received: {len(names)} names, labels of {count} classes"
         )
     ordered = list(_CIFAR10) if count == len(_CIFAR10) else sorted(names)
     if names != ordered and not _are_indices(names):

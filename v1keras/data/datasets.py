@@ -55,7 +55,7 @@ class Split:
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise ValueError(
-                "`images`, `labels` and `ids` must be equally many. Received: "
+                "`images`, `labels` and `ids` must have one length. Received: "
                 f"{len(self.images)}, {len(self.labels)}, {len(self.ids)}"
             )
 
@@ -310,7 +310,7 @@ def load_dataset(
             f"Received: validation_source={validation_source!r}"
         )
     if seed < 0:
-        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        raise ValueError(f"`seed` must be at least 0. Received: seed={seed}")
     name = os.fspath(name)
     if not name:
         raise ValueError(f"{_ACCEPTED}. Received: name={name!r}")

@@ -43,7 +43,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(
-            f"An image must be whole. Received: {name}, which cannot be read"
+            f"An image must be undamaged. Received: {name}, which cannot be read"
         )
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)

@@ -158,7 +158,7 @@ def draw_shapes(
             f"`image_size` must be at least 16 pixels. Received: image_size={image_size}"
         )
     if seed < 0:
-        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        raise ValueError(f"`seed` must be at least 0. Received: seed={seed}")
     contours = list(_contours().values())
     axis = np.linspace(-1, 1, image_size, dtype=np.float32)
     grid = np.meshgrid(axis, axis)

@@ -82,7 +82,7 @@ class CleanImages:
             )
         if len(labels) != len(images) or not len(images):
             raise ValueError(
-                "`labels` must be as many as `images`, and at least one. "
+                "`labels` must have the length of `images`, at least 1. "
                 f"Received: {len(images)} images, {len(labels)} labels"
             )
         fingerprint = fingerprint or _hash(np.asarray(images), np.asarray(labels))

@@ -200,8 +200,8 @@ def ensemble_logits(
     draws = {array.shape[0] for array in arrays}
     if not arrays or len({a.shape[1:] for a in arrays}) > 1 or len(draws - {1}) > 1:
         raise ValueError(
-            "`members` must be at least one array, all of one shape, with equally many "
-            "noise draws or a single one. "
+            "`members` must be at least one array, all of one shape, with the same number "
+            "of noise draws or a single one. "
             f"Received: shapes={[array.shape for array in arrays]}"
         )
     shape = (max(draws), *arrays[0].shape[1:])

@@ -94,8 +94,8 @@ class Distiller(keras.Model):
             )
         if feature_layer is not None and teacher is None:
             raise ValueError(
-                "Matching features takes a teacher, not its logits only. "
-                "Received: teacher=None"
+                "`teacher` must be a model, not only its logits, if there is a "
+                "`feature_layer`. Received: teacher=None"
             )
         if teacher is not None:
             _check_shapes(teacher, student)

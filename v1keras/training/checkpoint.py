@@ -74,8 +74,8 @@ class RunCheckpoint(keras.callbacks.Callback):
             model.load_weights(newest / _WEIGHTS_FILE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
-                f"A checkpoint must be whole; remove it to resume from the one before, or "
-                f"from the start. Received: {newest}, which cannot be read ({error})"
+                "A checkpoint must be undamaged; remove it to resume from the previous "
+                f"one, or from the start. Received: {newest}, which cannot be read ({error})"
             ) from error
         self._plateau_state = state.pop("plateau")
         rate = state.pop("learning_rate")

@@ -150,7 +150,7 @@ class Run:
             return keras.models.load_model(file, compile=False)
         except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
             raise ValueError(
-                "A model file must be whole; train the run again in a new folder. "
+                "A model file must be undamaged; train the run again in a new folder. "
                 f"Received: {file}, which cannot be read ({error})"
             ) from error
 
