@@ -30,6 +30,13 @@ model = v1keras.models.build_classifier(
     "resnet18", "sf_low", num_classes=3, width=8, stride=8
 )
 assert array(model(np.zeros((1, 64, 64, 3)))).shape == (1, 3)
+images = np.zeros((1, 64, 64, 3))
+assert not np.allclose(*(model.predict(images) for _ in range(2)))
+for mode in ("off", "fixed"):  # in what is compiled by now
+    v1keras.set_noise(model, mode)
+    first, second = (model.predict(images) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, array(model(images)), atol=1e-3)
 assert "tensorflow" not in sys.modules
 np.save(sys.argv[2], responses)
 """

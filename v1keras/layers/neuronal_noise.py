@@ -220,7 +220,7 @@ class NeuronalNoise(keras.layers.Layer):
         return _of_stream(self.seed_generator.next(), stream)
 
     def _pattern_seed(self, stream: int):
-        _, seed = ops.unstack(self.noise_mode.state, 2)
+        seed = ops.convert_to_tensor(self.noise_mode.state)[1]
         return _of_stream(ops.stack([seed, ops.zeros_like(seed)]), stream)
 
     def _add_stochastic(self, responses, seed, share=None):

@@ -1,0 +1,50 @@
+"""Keras' contract, for every kind of model."""
+
+import keras
+import numpy as np
+import pytest
+from harness import check_layer
+
+from v1keras.models import build_classifier, build_ensemble, with_features
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+SETTINGS = {"num_classes": 3, "input_shape": (32, 32, 3), "width": 4, "kernel_size": 7}
+
+
+def member(variant="standard", seed=0):
+    return build_classifier("resnet18", variant, stride=8, seed=seed, **SETTINGS)
+
+
+def ensemble():
+    """Two members that share filters and one that does not."""
+    members = [member("standard"), member("only_simple", 1), member("sf_low", 2)]
+    return build_ensemble(members, probabilities=True)
+
+
+def features():
+    return with_features(member(), ["layer2_1_relu2"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("build", "settings"),
+    [(member, {}), (member, {"variant": "base"}), (ensemble, {}), (features, {})],
+)
+def test_contract(build, settings):
+    formats = () if build is features else ("tf_saved_model", "litert")
+    check_layer(build, settings, IMAGES, formats=formats, half_precision=0.1)
+
+
+@pytest.mark.parametrize("variant", ["base", "standard"])
+def test_users_data_format_changes_nothing(variant):
+    expected = member(variant)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = member(variant)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    for weight, own in zip(expected.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, own)
+    for layer, own in zip(expected.layers, model.layers, strict=True):
+        assert layer.output.shape == own.output.shape
+        assert getattr(own, "data_format", None) in (None, "channels_last")
