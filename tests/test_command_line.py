@@ -22,6 +22,7 @@ class Config:
     epochs: int = option(60, "Epochs.", group="training")
     rate: float | None = option(None, "Rate.")
     names: tuple[str, ...] = option(("a", "b"), "Names.")
+    levels: tuple[int, ...] = option((1, 2), "Levels.")
     fast: bool = option(False, "Fast.")
 
     def __post_init__(self):
@@ -38,10 +39,12 @@ def run(*arguments, main=None):
 
 
 def test_flags_become_the_configuration():
-    code, received = run("--out=x", "--epochs=3", "--rate=0.5", "--names=c,d", "--fast")
+    code, received = run(
+        "--out=x", "--epochs=3", "--rate=0.5", "--names=c,d", "--levels=3", "--fast"
+    )
     assert code == 0
     assert received == [
-        Config(out="x", epochs=3, rate=0.5, names=("c", "d"), fast=True)
+        Config(out="x", epochs=3, rate=0.5, names=("c", "d"), levels=(3,), fast=True)
     ]
     assert run("--out=x")[1] == [Config(out="x")]
 
@@ -63,6 +66,7 @@ def test_presets_are_the_same_in_python_and_as_flags():
     [
         (("--out=x", "--epoch=3"), ("'epoch'", "epochs")),
         (("--out=x", "--epochs=many"), ("epochs", "many")),
+        (("--out=x", "--levels=3,x"), ("`levels` must be integers", "'x'")),
         (("--out=x", "--preset=slow"), ("preset", "none|fast")),
         (("--out=x", "--epochs=0"), ("at least 1", "0")),
         (("--out=x", "stray"), ("all arguments are flags", "stray")),

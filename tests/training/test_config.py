@@ -19,6 +19,11 @@ def test_the_papers_settings_are_the_defaults():
     assert DistillConfig(out="x", members=("a",)).variant == "no_noise"
 
 
+def test_python_refuses_what_the_flags_refuse():
+    with pytest.raises(ValueError, match=r"`schedule` must be one of.*'linear'"):
+        TrainConfig(out="x", schedule="linear")
+
+
 def test_flags_on_top_of_a_named_variant():
     variant = TrainConfig(
         out="x", variant="sf_low", sf_max=4.0, noise_gain=0.0, gabor_seed=0,

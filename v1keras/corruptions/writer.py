@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import multiprocessing
 import os
 import signal
@@ -31,16 +32,6 @@ _ENCODERS = {
 _IMAGES_PER_CHUNK = 32
 
 
-class Images(Protocol):
-    """What the writer needs of a stack of images: a length, a shape and slices."""
-
-    shape: tuple[int, ...]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: slice) -> Any: ...
-
-
 class Dataset(Protocol):
     """What the writer needs of an `ImageDataset`, whose package imports this one."""
 
@@ -64,18 +55,6 @@ class Chunk:
     images: Callable[[], np.ndarray]
     index: tuple[int, ...]
     files: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slice:
-    """Reads a slice of a stack in the process that needs it."""
-
-    images: Images
-    start: int
-    stop: int
-
-    def __call__(self) -> np.ndarray:
-        return np.asarray(self.images[self.start : self.stop])
 
 
 def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
@@ -218,15 +197,19 @@ def _corrupted(
     )
 
 
-def _chunks(images: Images, files: Sequence[str]) -> Iterator[Chunk]:
+def _chunks(images: Any, files: Sequence[str]) -> Iterator[Chunk]:
     for start in range(0, len(files), _IMAGES_PER_CHUNK):
         stop = min(start + _IMAGES_PER_CHUNK, len(files))
         if isinstance(images, np.ndarray):
             # Only this part of an array is to travel to the other process.
-            read = _Slice(images[start:stop], 0, stop - start)
+            read = functools.partial(np.asarray, images[start:stop])
         else:
-            read = _Slice(images, start, stop)
+            read = functools.partial(_read, images, start, stop)
         yield Chunk(read, tuple(range(start, stop)), tuple(files[start:stop]))
+
+
+def _read(images: Any, start: int, stop: int) -> np.ndarray:
+    return np.asarray(images[start:stop])
 
 
 def _runner(
@@ -234,39 +217,35 @@ def _runner(
 ) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
     """What works on the chunks; it yields how many files each of them has."""
     if config.runner == "local":
-        return _processes(config.workers or os.cpu_count() or 1)
+        return _run_locally
     from v1keras.corruptions.beam import beam_runner
 
     return beam_runner(config.beam_options)
 
 
-def _processes(
-    workers: int,
-) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
-    def run(config: CorruptionsConfig, chunks: Iterable[Chunk]) -> Iterator[int]:
-        if workers == 1:
-            for chunk in chunks:
-                yield write_chunk(config, chunk)
-            return
-        # Forking a process in which TensorFlow has started threads can hang.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_process
-        ) as pool:
-            futures = [pool.submit(write_chunk, config, chunk) for chunk in chunks]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool:
-                raise OSError(
-                    "A process ended early, perhaps for lack of memory; the same call "
-                    f"resumes. Received: workers={workers}"
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    return run
+def _run_locally(config: CorruptionsConfig, chunks: Iterable[Chunk]) -> Iterator[int]:
+    workers = config.workers or os.cpu_count() or 1
+    if workers == 1:
+        for chunk in chunks:
+            yield write_chunk(config, chunk)
+        return
+    # Forking a process in which TensorFlow has started threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_process
+    ) as pool:
+        futures = [pool.submit(write_chunk, config, chunk) for chunk in chunks]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise OSError(
+                "A process ended early, perhaps for lack of memory; the same call "
+                f"resumes. Received: workers={workers}"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _start_process() -> None:
