@@ -1,5 +1,6 @@
 """Files that version 0.1.0 saved still load and answer the same."""
 
+import copy
 import csv
 import shutil
 
@@ -43,6 +44,18 @@ def test_a_saved_run_tells_what_its_front_end_was_built_with(saved, name):
             **block.get_config(), "variant": variant, "sf_range": [*variant.sf_range],
         }  # fmt: skip
         assert run.v1 == {part: built[part] for part in run.v1}
+
+
+@pytest.mark.parametrize(
+    ("name", "highest"), [("low_noise", 8.0), ("low_noise_custom", 11.2)]
+)
+def test_a_saved_run_of_large_images_was_cut_if_its_variant_was_named(
+    saved, name, highest
+):
+    config = copy.deepcopy(Run.open(saved / "runs" / "member").config)
+    config["image_size"] = 224
+    config["variant"]["name"] = name
+    assert Run(saved, config).v1["sf_range"] == [0.5, highest]
 
 
 @pytest.mark.slow

@@ -192,6 +192,7 @@ class VOneBlock(keras.layers.Layer):
                 variant.divisive_semisaturation,
                 sigma=variant.divisive_sigma,
                 groups=pools,
+                map_size=image_size and (image_size - 1) // stride + 1,
                 visual_degrees=visual_degrees,
                 dtype=self.dtype_policy,
                 name="divisive_normalization",

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from v1keras.models import resolve_setting
-from v1keras.v1 import Variant
+from v1keras.v1 import VARIANTS, Variant
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.keras"
@@ -114,9 +114,13 @@ class Run:
         `image_size` (pixels), `visual_degrees`, `kernel_size` and `stride` (pixels),
         `k_exc`, `noise_scale`, `noise_level` (spikes) and `rectify_noise`.
         """
-        # Version 0.1.0 did not save them.
-        given = self.config["settings"], self.variant, self.image_size
-        stored = self.config["v1"] if "v1" in self.config else resolve_v1(*given)
+        if "v1" in self.config:
+            stored = self.config["v1"]
+        else:
+            # Version 0.1.0 did not save them, nor which ends of a named variant were
+            # the setting's.
+            variant = VARIANTS.get(self.variant.name, self.variant)
+            stored = resolve_v1(self.config["settings"], variant, self.image_size)
         return stored and {**stored, "variant": Variant(**stored["variant"])}
 
     @property

@@ -270,7 +270,8 @@ VARIANTS: Mapping[str, Variant] = _table(
 
 # All of these but `evnet` are without noise: normalisation and noise help against
 # different corruptions, noise needs far longer training, and noise of a fixed size would
-# mean something else behind each stage. `--noise_gain=1` adds it.
+# mean something else behind each stage. `--noise_gain=1` adds that of V1 and
+# `--subcortical_noise_gain=1` that before it.
 _quiet = {"noise_gain": 0.0, "subcortical_noise_gain": 0.0}
 # V1 of EVNet is fitted to the responses of the subcortical stage.
 _EVNET_GAIN = 5.3
