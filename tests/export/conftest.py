@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 
 import keras
 import numpy as np
@@ -114,3 +115,33 @@ def runs(tmp_path_factory):
     config = json.loads(unfinished.read_text())
     unfinished.write_text(json.dumps({**config, "result": None}))
     return folder
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command line that must end with one line that says what is wrong."""
+
+    def check(main, flags, message):
+        assert main(flags) == 2
+        error = capsys.readouterr().err
+        assert message in error and len(error.strip().splitlines()) == 1
+
+    return check
+
+
+@pytest.fixture
+def in_processes():
+    """Calls a function in several processes at once, or in one that ends badly."""
+    context = multiprocessing.get_context("fork")
+
+    def run(function, *arguments, count=4, exit_code=0):
+        processes = [
+            context.Process(target=function, args=arguments) for _ in range(count)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            assert process.exitcode == exit_code
+
+    return run

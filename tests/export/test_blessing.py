@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 
 from export.blessing import NOT_BLESSED, RejectedError, write_rejection
 
@@ -9,14 +8,8 @@ def _reject(out, count):
         write_rejection(out, {NOT_BLESSED: {"reasons": [str(index)]}})
 
 
-def test_many_processes_keep_as_many_rejections(tmp_path):
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_reject, args=(tmp_path, 20)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+def test_many_processes_keep_as_many_rejections(tmp_path, in_processes):
+    in_processes(_reject, tmp_path, 20)
     found = list((tmp_path / ".rejected").iterdir())
     assert len(found) == 80
     assert all(folder.name.isdecimal() for folder in found)

@@ -259,11 +259,10 @@ def test_command_line(addresses, images, logits, labels, protocol, tmp_path, cap
 
 
 @pytest.mark.parametrize("address", ["localhost:1", "http://localhost:1"])
-def test_no_server_is_one_line(address, tmp_path, capsys):
+def test_no_server_is_one_line(address, tmp_path, fails):
     (tmp_path / "a.png").write_bytes(b"any")
-    assert main([f"--image={tmp_path / 'a.png'}", f"--server={address}"]) == 2
-    error = capsys.readouterr().err
-    assert "does not answer" in error and len(error.strip().splitlines()) == 1
+    flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}"]
+    fails(main, flags, "does not answer")
 
 
 @pytest.mark.parametrize(
@@ -276,13 +275,11 @@ def test_no_server_is_one_line(address, tmp_path, capsys):
         (b'{"predictions": []}', "a row for each of 1 images. Received: 0 rows"),
     ],
 )
-def test_other_web_servers_are_one_line(body, message, tmp_path, capsys):
+def test_other_web_servers_are_one_line(body, message, tmp_path, fails):
     (tmp_path / "a.png").write_bytes(b"any")
     with web_server(lambda handler, _: reply(handler, 200, body)) as address:
-        code = main([f"--image={tmp_path / 'a.png'}", f"--server={address}"])
-    assert code == 2
-    error = capsys.readouterr().err
-    assert message in error and len(error.strip().splitlines()) == 1
+        flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}"]
+        fails(main, flags, message)
 
 
 @pytest.mark.parametrize("with_length", [True, False])
@@ -361,25 +358,22 @@ def test_rest_needs_no_tensorflow(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_rest_to_the_port_of_grpc_is_one_line(addresses, tmp_path, capsys):
+def test_rest_to_the_port_of_grpc_is_one_line(addresses, tmp_path, fails):
     (tmp_path / "a.png").write_bytes(b"any")
     address = f"http://{addresses['grpc']}"
-    assert main([f"--image={tmp_path / 'a.png'}", f"--server={address}"]) == 2
-    error = capsys.readouterr().err
-    assert "does not answer" in error and len(error.strip().splitlines()) == 1
+    flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}"]
+    fails(main, flags, "does not answer")
 
 
-def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, capsys):
+def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, fails):
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
             return predict_pb2.PredictResponse()
 
     (tmp_path / "a.png").write_bytes(png(images[0]))
     with grpc_server(Service()) as address:
-        code = main([f"--image={tmp_path / 'a.png'}", f"--server={address}"])
-    assert code == 2
-    error = capsys.readouterr().err
-    assert "must hold the outputs" in error and len(error.strip().splitlines()) == 1
+        flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}"]
+        fails(main, flags, "must hold the outputs")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +386,5 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, capsys):
         ([f"--image={__file__}", "--server=http://no host:1"], "does not answer"),
     ],
 )
-def test_bad_input_is_one_line(flags, message, capsys):
-    assert main(flags) == 2
-    error = capsys.readouterr().err
-    assert message in error and len(error.strip().splitlines()) == 1
+def test_bad_input_is_one_line(flags, message, fails):
+    fails(main, flags, message)

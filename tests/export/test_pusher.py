@@ -2,7 +2,6 @@ import fcntl
 import hashlib
 import inspect
 import json
-import multiprocessing
 import os
 import shutil
 import time
@@ -80,12 +79,8 @@ def _stage_and_die(out):
         os._exit(1)
 
 
-def test_what_a_killed_exporter_left_is_removed(tmp_path):
-    process = multiprocessing.get_context("fork").Process(
-        target=_stage_and_die, args=(tmp_path,)
-    )
-    process.start()
-    process.join()
+def test_what_a_killed_exporter_left_is_removed(tmp_path, in_processes):
+    in_processes(_stage_and_die, tmp_path, count=1, exit_code=1)
     assert len(list(tmp_path.iterdir())) == 1
     path = make_version(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
@@ -105,15 +100,8 @@ def _make_versions(out, count):
         make_version(out)
 
 
-def test_many_processes_make_as_many_versions(tmp_path):
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_make_versions, args=(tmp_path, 10)) for _ in range(4)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+def test_many_processes_make_as_many_versions(tmp_path, in_processes):
+    in_processes(_make_versions, tmp_path, 10)
     assert len(pusher.list_versions(tmp_path)) == 40
     assert len(list(tmp_path.iterdir())) == 40
 
@@ -124,17 +112,8 @@ def _make_versions_and_keep(out, count):
         pusher.keep(out, 1)
 
 
-def test_many_processes_keep_one_version(tmp_path):
-    context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_make_versions_and_keep, args=(tmp_path, 20))
-        for _ in range(4)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+def test_many_processes_keep_one_version(tmp_path, in_processes):
+    in_processes(_make_versions_and_keep, tmp_path, 20)
     assert len(pusher.list_versions(tmp_path)) == 1
 
 
@@ -143,14 +122,9 @@ def _keep_and_die(out, monkeypatch):
     pusher.keep(out, 2)
 
 
-def test_killed_while_a_version_goes(tmp_path, monkeypatch):
+def test_killed_while_a_version_goes(tmp_path, monkeypatch, in_processes):
     numbers = [int(make_version(tmp_path).name) for _ in range(3)]
-    process = multiprocessing.get_context("fork").Process(
-        target=_keep_and_die, args=(tmp_path, monkeypatch)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == 1
+    in_processes(_keep_and_die, tmp_path, monkeypatch, count=1, exit_code=1)
     # It is gone for servers, and its files go with the next export.
     assert pusher.list_versions(tmp_path) == tuple(numbers[1:])
     assert len(list(tmp_path.iterdir())) == 3
@@ -296,9 +270,7 @@ def test_a_link_to_nothing_is_no_folder(tmp_path):
         (["--out=OUT", "--keep=1"], "Unknown command line flag 'keep'"),
     ],
 )
-def test_bad_input_is_one_line(flags, message, tmp_path, capsys):
+def test_bad_input_is_one_line(flags, message, tmp_path, fails):
     flags = [flag.replace("OUT", str(tmp_path / "nothing")) for flag in flags]
-    assert main(["--rollback", *flags]) == 2
-    error = capsys.readouterr().err
-    assert message in error and len(error.strip().splitlines()) == 1
+    fails(main, ["--rollback", *flags], message)
     assert not list(tmp_path.iterdir())

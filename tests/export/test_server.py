@@ -355,13 +355,9 @@ def test_nothing_is_refreshed_where_no_config_is(tmp_path):
         (None, "--size=1", "Unknown command line flag 'size'"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
-    name, flag, message, tmp_path, capsys
-):
+def test_bad_input_is_one_line_and_leaves_nothing(name, flag, message, tmp_path, fails):
     if name:
         make_versions(tmp_path / name, 1)
     before = sorted(tmp_path.rglob("*"))
-    assert main([f"--root={tmp_path}", flag]) == 2
-    error = capsys.readouterr().err
-    assert message in error and len(error.strip().splitlines()) == 1
+    fails(main, [f"--root={tmp_path}", flag], message)
     assert sorted(tmp_path.rglob("*")) == before
