@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from export.requests import INPUT_NAMES
-from v1keras.command_line import option, run
+from v1keras.command_line import option, require, run
 
 _SIGNATURE = "serve_bytes"
 _UNAVAILABLE = (502, 503, 504)
@@ -58,10 +58,7 @@ class ClientConfig:
                 "`version` and `label` must not be given together. "
                 f"Received: version={self.version}, label={self.label}"
             )
-        if self.timeout <= 0:
-            raise ValueError(
-                f"`timeout` must be positive. Received: timeout={self.timeout}"
-            )
+        require(self, "timeout", self.timeout > 0, "positive")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from v1keras.command_line import option
+from v1keras.command_line import check_choices, option, require
 from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
@@ -81,47 +81,22 @@ class ExportConfig:
     )
 
     def __post_init__(self) -> None:
-        formats = ",".join(self.formats)
-        if not self.formats or set(self.formats) - set(FORMATS):
-            raise ValueError(
-                f"`formats` must be some of {', '.join(FORMATS)}. "
-                f"Received: formats={formats}"
-            )
-        for name, known in (("quantize", QUANTIZATIONS), ("noise", NOISE_MODES)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(known)}. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
+        known = bool(self.formats) and not set(self.formats) - set(FORMATS)
+        require(self, "formats", known, f"some of {', '.join(FORMATS)}")
+        check_choices(self)
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {name}={value}"
-                )
-        if not 0 < self.min_accuracy <= 1:
-            raise ValueError(
-                "`min_accuracy` must be above 0 and at most 1. "
-                f"Received: min_accuracy={self.min_accuracy}"
-            )
-        if not 0 <= self.max_loss <= 1:
-            raise ValueError(
-                "`max_loss` must be between 0 and 1. "
-                f"Received: max_loss={self.max_loss}"
-            )
+            require(self, name, value is None or value >= 1, "at least 1")
+        share = 0 < self.min_accuracy <= 1
+        require(self, "min_accuracy", share, "above 0 and at most 1")
+        require(self, "max_loss", 0 <= self.max_loss <= 1, "between 0 and 1")
         for name in self.corruptions:
             canonical_name(name)
         check_severities([self.severity], "severity")
-        if self.quantize != "none" and "tflite" not in self.formats:
-            raise ValueError(
-                "`quantize` must be none unless `formats` holds tflite. Received: "
-                f"quantize={self.quantize}, formats={formats}"
-            )
-        if self.noise == "stochastic" and "tflite" in self.formats:
-            raise ValueError(
-                "`formats` must be savedmodel when noise=stochastic. "
-                f"Received: formats={formats}"
-            )
+        is_whole = self.quantize == "none" or "tflite" in self.formats
+        require(self, "quantize", is_whole, "none unless `formats` holds tflite")
+        can_draw = self.noise != "stochastic" or "tflite" not in self.formats
+        require(self, "formats", can_draw, "savedmodel when noise=stochastic")
 
 
 @dataclasses.dataclass(frozen=True)

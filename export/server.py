@@ -34,7 +34,7 @@ from export.models_config import (
     write_models_config,
 )
 from export.requests import WARMUP_IMAGES
-from v1keras.command_line import option, run
+from v1keras.command_line import option, require, run
 from v1keras.files import write_text
 
 BATCHING_FILE = "batching.config"
@@ -111,11 +111,7 @@ class ServerConfig:
             ("num_batch_threads", 1),
             ("batch_timeout_micros", 0),
         ):
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(
-                    f"`{name}` must be at least {least}. Received: {name}={value}"
-                )
+            require(self, name, getattr(self, name) >= least, f"at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)

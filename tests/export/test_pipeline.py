@@ -269,6 +269,7 @@ def test_thresholds_on_accuracy(exported, runs, tmp_path):
     assert set(blessing["per_class"]) == set(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["model.tflite", "saved_model.pb", "variables/variables.data-00000-of-00001"],
