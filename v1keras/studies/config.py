@@ -30,6 +30,9 @@ _QUICK = {
     "batch_size": 32,
     "learning_rate": 0.05,
     "schedule": "cosine",
+    # Of 0, 3, 4 and 5 the best for `standard` on validation images, seed 0: accuracy
+    # 0.11, 0.32, 0.35 and 0.41 behind the full noise.
+    "noise_warmup_epochs": 5.0,
     # The shapes come in every pose already.
     "augmentation": "none",
     "validation_fraction": 0.1,
