@@ -238,7 +238,7 @@ def _run_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     backbone = f"{settings.get('arch', '-')}, width {settings.get('width', '-')}"
     if not variant["v1"]:
         return run["name"], variant["name"], backbone, "-", "-", "-"
-    low, high = Variant(**variant).sf_range
+    low, high = Variant(**run.get("v1", run)["variant"]).sf_range
     return (
         run["name"],
         variant["name"],

@@ -109,7 +109,7 @@ def test_a_changed_variant_keeps_the_rest_of_the_setting():
 
 
 def test_an_end_within_a_bin_is_told():
-    with pytest.warns(UserWarning, match=r"sf_max=5 .*have 0.5 to 4 cycles"):
+    with pytest.warns(UserWarning, match=r"sf_max=5: .*have 0.5 to 4 cycles"):
         small(Variant(name="own", sf_max=5.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

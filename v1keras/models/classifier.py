@@ -178,9 +178,9 @@ def _warn_of_ends_within_bins(asked: Variant, variant: Variant) -> None:
     ]
     if inside:
         warnings.warn(
-            f"{' and '.join(inside)} within a bin of the measured spatial frequencies, "
-            f"of which only whole ones count: the cells of {variant.name} have {low:g} "
-            f"to {high:g} cycles per degree",
+            f"{', '.join(inside)}: only whole bins of the measured spatial frequencies "
+            f"count, so the cells of {variant.name} have {low:g} to {high:g} cycles per "
+            "degree",
             stacklevel=3,
         )
 
