@@ -28,23 +28,13 @@ def small(variant="standard", arch="resnet18", **settings):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_round_trip(variant, tmp_path):
-    model = small(variant)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    for each in (model, loaded):
-        v1keras.set_noise(each, "fixed", seed=0)
-    np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
-    assert model(IMAGES).dtype == "float32" and model.output_shape == (None, 7)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
 def test_gradients_are_finite_and_reach_every_weight(variant):
     import tensorflow as tf
 
     model = small(variant)
     with tf.GradientTape() as tape:
         logits = model(IMAGES, training=True)
+        assert logits.dtype == "float32" and logits.shape == (4, 7)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1, 2, 3], logits)
     for gradient in tape.gradient(loss, model.trainable_variables):
         assert np.all(np.isfinite(gradient))

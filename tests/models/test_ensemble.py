@@ -82,17 +82,6 @@ def test_members_of_all_kinds_and_their_outputs_in_one_file(tmp_path):
         np.testing.assert_allclose(value, outputs[name], rtol=1e-4, atol=1e-3)
 
 
-def test_saves_and_loads_as_one_file_with_equal_names(tmp_path):
-    members = [member("standard", seed) for seed in (0, 1, 2)]
-    assert len({each.name for each in members}) == 1
-    ensemble = build_ensemble(members)
-    ensemble.save(tmp_path / "ensemble.keras")
-    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
-    for each in (ensemble, loaded):
-        v1keras.set_noise(each, "fixed", seed=0)
-    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-6)
-
-
 @pytest.mark.parametrize(
     "variants", [("standard", "standard"), ("sf_low", "sf_high", "sf_low")]
 )
@@ -137,7 +126,9 @@ def test_noise_of_members_reaches_a_compiled_ensemble():
 
 
 def test_a_saved_ensemble_keeps_its_noise(tmp_path):
-    ensemble = build_ensemble([member("standard"), member("only_simple", seed=1)])
+    members = [member("standard", seed) for seed in (0, 1)]
+    assert len({one.name for one in members}) == 1
+    ensemble = build_ensemble(members)
     v1keras.set_noise(ensemble, "fixed", seed=7)
     ensemble.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras")
