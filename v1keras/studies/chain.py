@@ -161,7 +161,7 @@ def _export(config: StudyConfig, student: Run) -> None:
     """Exports the student in a process of its own, unless that has been done.
 
     `export` builds on `v1keras`, so it is called as its users call it. A student that it
-    refuses is no failure of the study, whose report says how good the student is.
+    refuses does not fail the study, whose report says how good the student is.
     """
     target = Path(config.out) / "serving" / _STUDENT
     if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
