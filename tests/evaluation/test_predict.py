@@ -288,7 +288,7 @@ def test_images_are_checked():
         CleanImages(IMAGES.astype("float32"), LABELS)
     with pytest.raises(ValueError, match="uint8 RGB"):
         CleanImages(IMAGES[..., :1], LABELS)
-    with pytest.raises(ValueError, match="as many as"):
+    with pytest.raises(ValueError, match="length of `images`"):
         CleanImages(IMAGES, LABELS[:3])
     with pytest.raises(ValueError, match="max_images=0"):
         CleanImages(IMAGES, LABELS, max_images=0)
