@@ -19,7 +19,7 @@ STATISTICS = ("mean", "deviation", "change", "gradient")
 LEAST = 0.25
 # Those of which the golden value is too uncertain for that, by how many grey levels
 # they may differ, and why. With the random numbers of the original, all of these
-# corruptions but frost give its pixels (docs/corruptions.md).
+# corruptions but frost give its pixels (docs/notes/corruptions.md).
 FRACTAL = "the brightness of one fractal for each of 120 or 24 images varies that much"
 TEXTURES = "one of five textures, and a random part of it, for each image"
 AFFINE = "random shifts of up to 13 (49) pixels move other parts into 120 (24) images"
