@@ -75,9 +75,8 @@ def _roll_back(config: RollbackConfig) -> None:
 
 
 def _list(config: ListConfig) -> None:
-    from export.metadata import damaged_files
     from export.models_config import list_versions
-    from export.pusher import WITHDRAWN_FOLDER, list_withdrawn
+    from export.pusher import WITHDRAWN_FOLDER, damaged_files, list_withdrawn
 
     out = Path(config.out)
     folders = dict.fromkeys(list_versions(out), (out, "served"))

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from export.config import ExportConfig
+from export.pusher import METADATA_FILE, checksums
 from export.saved_model import LABELS_FILE
 from export.source import Source
-from v1keras.files import file_fingerprint, write_json
+from v1keras.files import write_json
 from v1keras.training import versions
-
-METADATA_FILE = "metadata.json"
 
 
 def write_metadata(
@@ -51,7 +50,7 @@ def write_metadata(
         "milliseconds": milliseconds,
         "bytes": sizes,
         "license": config.license,
-        "sha256": _checksums(Path(folder)),
+        "sha256": checksums(folder),
         "versions": versions(),
     }
     write_json(Path(folder) / METADATA_FILE, content)
@@ -104,33 +103,4 @@ def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
         "class_names": list(source.class_names),
         "quantize": config.quantize,
         "noise": {"mode": config.noise, "seed": config.noise_seed},
-    }
-
-
-def damaged_files(folder: str | os.PathLike) -> list[str]:
-    """The files of a version that are not as they were written, or are missing.
-
-    Args:
-        folder: str or path. The version's folder.
-
-    Returns:
-        List of str, paths within the folder; `metadata.json` itself where it cannot be
-        read.
-    """
-    folder = Path(folder)
-    try:
-        written = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-        expected = dict(written["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return [METADATA_FILE]
-    found = _checksums(folder)
-    return [name for name, digest in expected.items() if found.get(name) != digest]
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 digests of all files, by their paths within the folder."""
-    return {
-        path.relative_to(folder).as_posix(): file_fingerprint(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
     }

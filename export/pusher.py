@@ -9,6 +9,7 @@ renamed into place in one step.
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -17,10 +18,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from export.models_config import list_versions, read_labels, refresh
+from v1keras.files import file_fingerprint
 
 _STAGING = ".staging-"
 _REMOVED = ".removed-"
 WITHDRAWN_FOLDER = ".withdrawn"
+METADATA_FILE = "metadata.json"
 
 
 @contextlib.contextmanager
@@ -214,6 +217,36 @@ def roll_back(
     hidden = withdraw(out, to)
     refresh(out)
     return hidden, list_versions(out)[-1]
+
+
+def damaged_files(folder: str | os.PathLike) -> list[str]:
+    """The files of a version that are not as they were written, or are missing.
+
+    Args:
+        folder: str or path. The version's folder.
+
+    Returns:
+        List of str, paths within the folder; `metadata.json` itself where it cannot be
+        read.
+    """
+    folder = Path(folder)
+    try:
+        written = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+        expected = dict(written["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return [METADATA_FILE]
+    found = checksums(folder)
+    return [name for name, digest in expected.items() if found.get(name) != digest]
+
+
+def checksums(folder: str | os.PathLike) -> dict[str, str]:
+    """SHA-256 digests of all files, by their paths within a folder."""
+    folder = Path(folder)
+    return {
+        path.relative_to(folder).as_posix(): file_fingerprint(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _remove_orphans(out: Path) -> None:

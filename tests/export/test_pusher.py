@@ -4,6 +4,8 @@ import inspect
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -251,6 +253,18 @@ def test_list_command_names_damaged_files(tmp_path, capsys):
     (paths[0] / "saved_model.pb").write_text("other")
     assert main([f"--out={tmp_path}", "--list"]) == 2
     assert "damaged: saved_model.pb" in capsys.readouterr().out
+
+
+def test_versions_are_managed_without_tensorflow(tmp_path):
+    make_version(tmp_path)
+    code = (
+        "import sys; from export.__main__ import main; from export import server; "
+        f"assert main(['--list', '--out={tmp_path}']) == 2; "
+        f"assert main(['--rollback', '--out={tmp_path}']) == 2; "
+        f"assert server.main(['--root={tmp_path.parent}']) == 0; "
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_a_link_to_nothing_is_no_folder(tmp_path):
