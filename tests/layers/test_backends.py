@@ -37,6 +37,11 @@ for mode in ("off", "fixed"):  # in what is compiled by now
     first, second = (model.predict(images) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, array(model(images)), atol=1e-3)
+for variant in ("evnet", "contrast_normalized", "divisive", "push_pull"):
+    model = v1keras.models.build_classifier(
+        "resnet18", variant, num_classes=3, width=8, stride=8
+    )
+    assert np.isfinite(array(model(np.ones((1, 64, 64, 3))))).all()
 assert "tensorflow" not in sys.modules
 np.save(sys.argv[2], responses)
 """
