@@ -1,6 +1,7 @@
 """What the documentation shows is true: examples run, commands parse, links resolve."""
 
 import ast
+import configparser
 import dataclasses
 import doctest
 import importlib
@@ -207,6 +208,19 @@ def readme_story() -> str:
     page = ROOT / "README.md"
     start = page.read_text(encoding="utf-8").split("\n## Use it")[0].count("\n")
     return "".join(code for line, code in blocks(page, "bash") if line > start)
+
+
+def test_every_dependency_is_explained():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    packages = settings["options"]["install_requires"].split()
+    first = {
+        row.split("|")[1].strip(" `")
+        for row in (ROOT / "docs" / "dependencies.md").read_text().splitlines()
+        if row.startswith("|")
+    }
+    assert {re.match(r"[\w-]+", package)[0] for package in packages} <= first
+    assert {*settings["options.extras_require"]} <= first
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
