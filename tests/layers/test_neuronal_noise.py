@@ -153,6 +153,15 @@ def test_noise_for_a_while():
     ]
 
 
+def test_fixed_noise_is_the_same_under_xla():
+    layer = NeuronalNoise(noise="fixed", seed=5)
+    responses = tf.ones((2, 4, 4, 2))
+    step = tf.function(  # as Keras compiles a step
+        lambda: tf.distribute.get_strategy().run(layer, (responses,)), jit_compile=True
+    )
+    np.testing.assert_allclose(step(), layer(responses), rtol=1e-5)
+
+
 def test_streams_of_one_seed_differ():
     for mode in ("stochastic", "fixed"):
         draws = []

@@ -67,6 +67,10 @@ def standard_normal(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.reshape(_normal_quantile(uniform), shape)
 
 
+pattern = tf.function(standard_normal, jit_compile=True, autograph=False)
+"""`standard_normal` in one pass."""
+
+
 def _normal_quantile(uniform: tf.Tensor) -> tf.Tensor:
     """The standard normal numbers of numbers that are uniform on (-1, 1)."""
     log = tf.math.log((1.0 - uniform) * (1.0 + uniform))

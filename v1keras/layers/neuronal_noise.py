@@ -208,7 +208,7 @@ class NeuronalNoise(keras.layers.Layer):
             return self._add_fixed(responses, self._pattern_seed(stream))
         # A constant of what is exported: LiteRT cannot draw it, servers need not.
         with outside_of_graphs():
-            pattern = self._normal(
+            pattern = _pattern(
                 (1, *responses.shape[1:]), responses.dtype, self._pattern_seed(stream)
             )
         pattern = ops.convert_to_tensor(
@@ -228,20 +228,18 @@ class NeuronalNoise(keras.layers.Layer):
             from v1keras.layers import fused_noise
 
             return fused_noise.add_noise(responses, seed, **self._constants(share))
-        normal = self._normal(ops.shape(responses), responses.dtype, seed)
+        normal = keras.random.normal(
+            ops.shape(responses), dtype=responses.dtype, seed=_Drawn(seed)
+        )
         return self._add(responses, normal, share)
 
     def _add_fixed(self, responses, seed, share=None):
         # One pattern for all images: independent of the size of the batch.
         shape = (1, *ops.shape(responses)[1:])
-        return self._add(responses, self._normal(shape, responses.dtype, seed), share)
+        return self._add(responses, _pattern(shape, responses.dtype, seed), share)
 
     def _add(self, responses, normal, share=None):
         return responses + normal * deviation(responses, **self._constants(share))
-
-    @staticmethod
-    def _normal(shape, dtype, seed):
-        return keras.random.normal(shape, dtype=dtype, seed=_Drawn(seed))
 
     def _constants(self, share=None) -> dict:
         return {
@@ -388,6 +386,16 @@ def noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> Iterator[None
         for layer, mode, own_seed, state in before:
             layer.set_mode(mode, own_seed)
             layer.seed_generator.state.assign(state)
+
+
+def _pattern(shape, dtype, seed):
+    """Standard normal numbers that are the same wherever they are drawn."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.random.normal(shape, dtype=dtype, seed=_Drawn(seed))
+    # XLA draws other numbers than TensorFlow; these are ours, under both.
+    from v1keras.layers import fused_noise
+
+    return ops.cast(fused_noise.pattern(ops.stack(shape), seed), dtype)
 
 
 def _of_stream(seed, stream: int):
