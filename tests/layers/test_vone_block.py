@@ -1,11 +1,13 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import v1keras
-from v1keras.layers import VOneBlock
-from v1keras.v1 import V1_VARIANTS, VARIANTS, GaborParameters
+from v1keras.layers import DivisiveNormalization, VOneBlock
+from v1keras.v1 import V1_VARIANTS, VARIANTS, GaborParameters, Variant, similar_cells
 
 GOLDEN = ("tiny", "only_simple", "only_complex", "imagenet_small")
 
@@ -99,6 +101,62 @@ def test_explicit_gabors_round_trip(golden_dir, tmp_path):
     np.testing.assert_allclose(
         loaded.predict(golden["images"], verbose=0), golden["responses"], atol=1e-4
     )
+
+
+SMALL = {"simple_channels": 6, "complex_channels": 5, "kernel_size": 7, "noise": "off"}
+
+
+def answer(variant, images, **settings):
+    return np.asarray(VOneBlock(variant, **{**SMALL, **settings})(images))
+
+
+def test_push_pull_by_formula():
+    images = np.random.default_rng(3).uniform(-1, 1, (1, 32, 32, 3)).astype("float32")
+    plain = Variant(name="plain")
+    gabors = plain.sample(11)
+    # The opposite phase is the negative image's.
+    push = answer(plain, images, gabors=gabors)
+    pull = answer(plain, -images, gabors=gabors)[0, ..., :6]
+    expected = push.copy()
+    padded = np.pad(pull, [[1, 1], [1, 1], [0, 0]], constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    expected[0, ..., :6] -= 0.7 * np.nanmean(windows, axis=(-2, -1))
+    inhibited = answer(dataclasses.replace(plain, push_pull=0.7), images, gabors=gabors)
+    np.testing.assert_allclose(inhibited, expected, atol=1e-4)
+
+
+def test_balanced_cells_do_not_answer_to_uniform_light():
+    images = np.full((1, 32, 32, 3), 0.8, "float32")
+    # Zeros around the image are an edge.
+    inside = np.s_[:, 4:-4, 4:-4]
+    assert np.abs(answer("standard", images)[inside]).max() > 1
+    assert np.abs(answer("balanced", images)[inside]).max() < 1e-4
+
+
+def test_divisive_normalization_is_of_the_cells():
+    images = np.random.default_rng(3).uniform(-1, 1, (1, 32, 48, 3)).astype("float32")
+    for pools in ("all", "similar"):
+        variant = Variant(name="own", divisive_normalization=pools)
+        cells = answer("standard", images)
+        gabors = VOneBlock(variant, **SMALL).parameters
+        groups = similar_cells(gabors) if pools == "similar" else None
+        expected = DivisiveNormalization(groups=groups)(cells)
+        np.testing.assert_allclose(answer(variant, images), expected, atol=1e-4)
+        # In whatever order the channels are.
+        block = VOneBlock(variant, **SMALL, channel_order="color")
+        by_color = np.asarray(expected)[..., block.cell_of_channel]
+        np.testing.assert_allclose(block(images), by_color, atol=1e-4)
+
+
+def test_noise_with_a_fano_factor():
+    images = np.random.default_rng(4).uniform(-1, 1, (1, 16, 16, 3)).astype("float32")
+    variant = Variant(name="own", fano_factor=0.93)
+    clean = answer(variant, images)
+    many = np.repeat(images, 400, axis=0)
+    noise = answer(variant, many, noise="stochastic") - clean
+    expected = np.sqrt(0.93 * np.maximum(clean[0], 0) + 1e-5)
+    np.testing.assert_allclose(noise.std(axis=0), expected, rtol=0.25)
+    assert abs((noise.std(axis=0) / expected).mean() - 1) < 0.02
 
 
 def test_refusals():
