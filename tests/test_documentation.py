@@ -99,7 +99,7 @@ def docstring_examples() -> list:
 
 
 @pytest.fixture
-def workplace(tmp_path, golden_dir, monkeypatch):
+def example_folder(tmp_path, golden_dir, monkeypatch):
     """The current folder of an example; `runs/` holds small trained runs."""
     shutil.copytree(golden_dir / "saved_by_0.1.0" / "runs", tmp_path / "runs")
     (tmp_path / "runs" / "member").rename(tmp_path / "runs" / "low_noise")
@@ -109,7 +109,7 @@ def workplace(tmp_path, golden_dir, monkeypatch):
 
 
 @pytest.mark.parametrize(("module", "name", "docstring"), docstring_examples())
-def test_a_docstring_example_runs(module, name, docstring, workplace):
+def test_a_docstring_example_runs(module, name, docstring, example_folder):
     names = {**vars(importlib.import_module(module)), **NAMES}
     example = doctest.DocTestParser().get_doctest(docstring, names, name, name, 0)
     report = []
@@ -121,7 +121,7 @@ def test_a_docstring_example_runs(module, name, docstring, workplace):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=page_id)
-def test_the_python_of_a_page_runs(page, workplace):
+def test_the_python_of_a_page_runs(page, example_folder):
     names = dict(NAMES)
     for line, code in blocks(page, "python"):
         # Blank lines, so that a traceback names the line of the page.
