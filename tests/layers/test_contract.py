@@ -1,7 +1,9 @@
 """Keras' contract, for every layer."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from harness import check_layer
 
 from v1keras import layers
@@ -62,3 +64,13 @@ def test_no_layer_is_missing():
     public = [getattr(layers, name) for name in layers.__all__]
     classes = {each for each in public if isinstance(each, type)}
     assert classes == {layers.RandomCorruption, *(cls for cls, *_ in CASES)}
+
+
+def test_tensorflows_own_exporters_take_a_front_end(tmp_path):
+    inputs = keras.Input(IMAGES.shape[1:])
+    model = keras.Model(inputs, layers.VOneBlock(noise="off", **SMALL)(inputs))
+    tf.saved_model.save(model, tmp_path)
+    served = tf.saved_model.load(tmp_path).signatures["serving_default"]
+    (found,) = served(tf.constant(IMAGES)).values()
+    np.testing.assert_allclose(found, model(IMAGES), atol=1e-5)
+    assert tf.lite.TFLiteConverter.from_keras_model(model).convert()
