@@ -459,7 +459,7 @@ def test_refusals():
         Distiller(teacher, student, teacher_draws=0)
     with pytest.raises(ValueError, match=r"feature_weight=0\.0"):
         Distiller(teacher, student, feature_layer="pool")
-    with pytest.raises(ValueError, match="takes a teacher"):
+    with pytest.raises(ValueError, match="`teacher` must be a model"):
         Distiller(None, student, feature_layer="pool", feature_weight=1.0)
     with pytest.raises(ValueError, match=r"must name layers of .*'pol'"):
         Distiller(teacher, student, feature_layer="pol", feature_weight=1.0)
