@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from v1keras.data import (
     Mixing,
     Split,
     augmented_view,
+    batch_sizes,
     evaluation_batches,
     load_dataset,
     steps_per_epoch,
@@ -264,3 +268,53 @@ def test_bad_arguments(split, arguments, message):
 def test_logits_of_other_images_are_refused(split):
     with pytest.raises(ValueError, match=r"1 arrays of shape \(84, classes\)"):
         evaluation_batches(split, batch_size=4, teacher_logits=np.zeros((83, 3)))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+def test_batches_serve_all_replicas(replicas):
+    for count in range(320, 360):
+        sizes = batch_sizes(count, 32, replicas=replicas)
+        assert sum(sizes) == count and len(sizes) == steps_per_epoch(count, 32)
+        assert set(sizes[:-1]) <= {31, 32}
+    assert batch_sizes(40, 32, replicas=replicas, drop_remainder=True) == [32]
+    if replicas > 1:
+        for batch_size, count in ((1, 30), (32, 1), (replicas + 1, 30)):
+            if replicas == 2 and batch_size == 3:
+                continue  # shares of 2 and 1
+            with pytest.raises(ValueError, match=f"multiple of {replicas}"):
+                batch_sizes(count, batch_size, replicas=replicas)
+
+
+DISTRIBUTED = """
+import sys
+import numpy as np
+import tensorflow as tf
+from v1keras.data import Split, evaluation_batches, training_batches
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+halves = [tf.config.LogicalDeviceConfiguration() for _ in range(4)]
+tf.config.set_logical_device_configuration(cpu, halves)
+replicas = int(sys.argv[1])
+devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+strategy = tf.distribute.MirroredStrategy(devices[:replicas])
+for count in range(32, 41):
+    images = np.zeros((count, 4, 4, 3), np.uint8)
+    split = Split("train", images, np.zeros(count, np.int32), ("",) * count)
+    for batches in (
+        evaluation_batches(split, batch_size=8, replicas=replicas),
+        training_batches(split, batch_size=8, replicas=replicas),
+    ):
+        seen = 0
+        for images, labels in strategy.experimental_distribute_dataset(batches):
+            sizes = [len(part) for part in strategy.experimental_local_results(labels)]
+            assert min(sizes) > 0, (len(split), sizes)
+            seen += sum(sizes)
+            if seen >= len(split):
+                break
+        assert seen == len(split)
+"""
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_no_replica_is_left_without_images(replicas):
+    subprocess.run([sys.executable, "-c", DISTRIBUTED, str(replicas)], check=True)

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mixing": ["Mixing"],
         "pipeline": [
             "augmented_view",
+            "batch_sizes",
             "evaluation_batches",
             "steps_per_epoch",
             "training_batches",

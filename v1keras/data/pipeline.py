@@ -32,6 +32,58 @@ def steps_per_epoch(
     return count // batch_size if drop_remainder else math.ceil(count / batch_size)
 
 
+def batch_sizes(
+    count: int, batch_size: int, *, replicas: int = 1, drop_remainder: bool = False
+) -> list[int]:
+    """The sizes of the batches that `count` images make.
+
+    A distribution strategy hands out rounded-up shares of a batch, so that the last
+    replicas may get nothing of a small one, and statistics over no images are not
+    numbers. Where that would happen, the last batch takes one image from each of a few
+    batches before it.
+
+    Args:
+        count: int. The number of images.
+        batch_size: int. Images in a batch (all replicas together).
+        replicas: int. Defaults to `1`.
+        drop_remainder: bool. Whether a smaller last batch is left out. Defaults to
+            `False`.
+
+    Returns:
+        list of int, `steps_per_epoch` of them.
+
+    Raises:
+        ValueError: if a replica would be left without images all the same.
+
+    Example:
+
+    >>> from v1keras.data import batch_sizes
+    >>> batch_sizes(129, 64)
+    [64, 64, 1]
+    >>> batch_sizes(129, 64, replicas=2)
+    [64, 63, 2]
+    """
+
+    def serves_all(size: int) -> bool:
+        return math.ceil(size / replicas) * (replicas - 1) < size
+
+    sizes = [batch_size] * (count // batch_size)
+    last = count % batch_size
+    if drop_remainder or not last:
+        last = sizes.pop() if sizes else batch_size
+    # With a multiple of the replicas, which is at most so far away, all are served.
+    for moved in range(min(replicas, len(sizes) + 1)):
+        shorter = [batch_size - 1] * moved
+        whole = sizes[moved:]
+        if all(map(serves_all, (*whole[:1], *shorter[:1], last + moved))):
+            return [*whole, *shorter, last + moved]
+    raise ValueError(
+        f"`batch_size` must let all {replicas} replicas have images of each batch. "
+        f"Received: batch_size={batch_size} for {count} images; try a multiple of "
+        f"{replicas}"
+    )
+
+
 def training_batches(
     split: Split,
     *,
@@ -44,6 +96,7 @@ def training_batches(
     mixing: Mixing | None = None,
     num_classes: int | None = None,
     teacher_logits: Sequence[np.ndarray] | None = None,
+    replicas: int = 1,
 ) -> tf.data.Dataset:
     """**Endless** shuffled and augmented batches of a split.
 
@@ -70,6 +123,8 @@ def training_batches(
         teacher_logits: sequence of arrays (n, classes) or None. A teacher's logits for
             each view of each image; labels then come with those of the batch. Defaults
             to `None`.
+        replicas: int. Replicas of the distribution strategy; see `batch_sizes`.
+            Defaults to `1`.
 
     Returns:
         A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), labels int32 (B,)), or
@@ -121,14 +176,19 @@ def training_batches(
             images, targets = mixing(images, targets, mixing_seed)
         return images, targets if teacher_logits is not None else targets[0]
 
-    batches = _shuffled_batches(
-        len(split), batch_size, seed, drop_remainder, start_epoch, views
+    sizes = batch_sizes(
+        len(split), batch_size, replicas=replicas, drop_remainder=drop_remainder
     )
+    batches = _shuffled_batches(sizes, len(split), seed, start_epoch, views)
     return _prefetched(batches, show)
 
 
 def evaluation_batches(
-    split: Split, *, batch_size: int, teacher_logits: np.ndarray | None = None
+    split: Split,
+    *,
+    batch_size: int,
+    teacher_logits: np.ndarray | None = None,
+    replicas: int = 1,
 ) -> tf.data.Dataset:
     """One pass over a split, its images as they are and in their order.
 
@@ -137,6 +197,8 @@ def evaluation_batches(
         batch_size: int. Images in a batch (all replicas together).
         teacher_logits: array (n, classes) or None. A teacher's logits for each image;
             labels then come with those of the batch. Defaults to `None`.
+        replicas: int. Replicas of the distribution strategy; see `batch_sizes`.
+            Defaults to `1`.
 
     Returns:
         A `tf.data.Dataset` of what `training_batches` gives.
@@ -162,7 +224,8 @@ def evaluation_batches(
             return images, labels
         return images, (labels, _logits_of([teacher_logits], 0, indices))
 
-    return _prefetched(tf.data.Dataset.range(len(split)).batch(batch_size), show)
+    sizes = batch_sizes(len(split), batch_size, replicas=replicas)
+    return _prefetched(_slices(sizes, tf.range(len(split), dtype=tf.int64)), show)
 
 
 def augmented_view(
@@ -272,12 +335,7 @@ def _prefetched(batches: tf.data.Dataset, show: Callable) -> tf.data.Dataset:
 
 
 def _shuffled_batches(
-    count: int,
-    batch_size: int,
-    seed: int,
-    drop_remainder: bool,
-    start_epoch: int,
-    views: int,
+    sizes: list[int], count: int, seed: int, start_epoch: int, views: int
 ) -> tf.data.Dataset:
     """Endless (indices, draws of augmentation, seed of mixing, view) of batches."""
 
@@ -288,18 +346,29 @@ def _shuffled_batches(
             tf.range(count, dtype=tf.int64), shuffle_seed
         )
         draws = tf.gather(_view_draws(count, seed, view), order)
-        order = tf.data.Dataset.from_tensor_slices((order, draws))
-        batches = order.batch(batch_size, drop_remainder=drop_remainder)
         mixing_seed = _fold_in(seed, _MIXING_STREAM, epoch)
-        return batches.enumerate().map(
-            lambda step, batch: (
-                *batch,
-                tf.random.experimental.stateless_fold_in(mixing_seed, step),
-                view,
+        return (
+            _slices(sizes, order, draws)
+            .enumerate()
+            .map(
+                lambda step, batch: (
+                    *batch,
+                    tf.random.experimental.stateless_fold_in(mixing_seed, step),
+                    view,
+                )
             )
         )
 
     return tf.data.Dataset.counter(start_epoch).flat_map(epoch_batches)
+
+
+def _slices(sizes: list[int], *tensors: tf.Tensor) -> tf.data.Dataset:
+    """Batches of these sizes, one after the other, of tensors with one first axis."""
+    ends = np.cumsum(sizes)
+    bounds = tf.data.Dataset.from_tensor_slices((ends - sizes, ends))
+    if len(tensors) == 1:
+        return bounds.map(lambda begin, end: tensors[0][begin:end])
+    return bounds.map(lambda begin, end: tuple(each[begin:end] for each in tensors))
 
 
 def _view_draws(count: int, seed: int, view: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,9 @@ from v1keras.command_line import defaults_of
 from v1keras.data import (
     ImageDataset,
     Mixing,
+    batch_sizes,
     evaluation_batches,
     load_dataset,
-    steps_per_epoch,
     training_batches,
 )
 from v1keras.files import claim, file_fingerprint, write_json
@@ -253,6 +253,7 @@ def _fit(
     """Trains the remaining epochs and notes the result."""
     progress = checkpoint.progress
     mixes = config.mixup or config.cutmix
+    replicas = get_strategy(config.strategy).num_replicas_in_sync
     model.fit(
         training_batches(
             dataset.split("train"),
@@ -264,11 +265,13 @@ def _fit(
             mixing=Mixing(config.mixup, config.cutmix) if mixes else None,
             num_classes=dataset.num_classes,
             teacher_logits=logits and logits.train,
+            replicas=replicas,
         ),
         validation_data=evaluation_batches(
             dataset.split("validation"),
             batch_size=config.batch_size,
             teacher_logits=logits and logits.validation,
+            replicas=replicas,
         ),
         initial_epoch=progress.epochs,
         epochs=config.epochs,
@@ -300,7 +303,13 @@ def _fit(
 
 
 def _steps(config: TrainConfig, dataset: ImageDataset) -> int:
-    return steps_per_epoch(len(dataset.split("train")), config.batch_size)
+    """Steps of an epoch; batches that replicas cannot share are refused here."""
+    replicas = get_strategy(config.strategy).num_replicas_in_sync
+    steps, _ = (
+        len(batch_sizes(len(dataset.split(name)), config.batch_size, replicas=replicas))
+        for name in ("train", "validation")
+    )
+    return steps
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:
