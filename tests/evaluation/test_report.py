@@ -192,6 +192,24 @@ def test_numbers_of_the_table_are_on_the_page(make_table, tmp_path):
     assert f'data-key="{value}">{100 * value:.1f}<small>' in page
 
 
+def test_the_headline_is_no_better_than_the_result(make_table, tmp_path):
+    def headline(**options):
+        table = make_table(**options)
+        file = write_report(
+            tmp_path / "h.html", table, title="", samples=samples(table)
+        )
+        page = file.read_text()
+        return page[page.index('class="lead') : page.index("Measured on")]
+
+    # Skill grows with the place among the models.
+    assert "alone reaches more" in headline(models=("base", "a", "b", *"cdefghijk"))
+    assert "alone reaches more" not in headline(models=("base", "a", "b"))
+    clear = headline(images=300)
+    assert "may be chance" not in clear and "muted" not in clear
+    doubtful = headline(ensembles={"ensemble": ("base",)})
+    assert "may be chance" in doubtful and "muted" in doubtful
+
+
 def test_bars_begin_at_zero_and_end_at_their_value(make_table, tmp_path):
     def gains(scale):
         table = make_table(models=("base", "b"), ensembles={})

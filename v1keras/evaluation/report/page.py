@@ -115,7 +115,7 @@ def write_report(
         title=title,
         headline=_headline(table),
         baseline=table.baseline,
-        base=f"{100 * base.accuracy.value:.1f}" if base else "",
+        base=_percent(base.accuracy.value) if base else "",
         size=table.size(),
         few_images=0 < table.image_counts()[1] < 1000,
         missing=f"{len(missing)} measurements are missing: {_some(missing)}"
@@ -131,24 +131,35 @@ def write_report(
     return path
 
 
-def _headline(table: RobustnessTable) -> list[dict[str, str]]:
+def _headline(table: RobustnessTable) -> list[dict[str, Any]]:
     """One sentence per ensemble and student: the result that readers look for."""
     if table.baseline is None or MEAN not in table.summary_groups:
         return []
+    accuracies = {m: table.groups[m, MEAN].accuracy.value for m in table.lineup.models}
+    best = max(accuracies, key=accuracies.get)
     sentences = []
     for model in bar_order(table):
         result = table.groups[model, MEAN]
-        if is_strong(table, model) and np.isfinite(result.gain.value):
-            value, low, high = map(signed, result.gain)
-            sentences.append(
-                {
-                    "model": model,
-                    "accuracy": f"{100 * result.accuracy.value:.1f}",
-                    "gain": value,
-                    "interval": f"{low} to {high}",
-                }
-            )
+        if not is_strong(table, model) or not np.isfinite(result.gain.value):
+            continue
+        value, low, high = map(signed, result.gain)
+        beaten = accuracies[best] > result.accuracy.value
+        sentences.append(
+            {
+                "model": model,
+                "accuracy": _percent(result.accuracy.value),
+                "gain": value,
+                "interval": f"{low} to {high}",
+                "uncertain": result.gain.low <= 0 <= result.gain.high,
+                "better": best if beaten and model in table.lineup.ensembles else None,
+                "best_accuracy": _percent(accuracies[best]),
+            }
+        )
     return sentences
+
+
+def _percent(accuracy: float) -> str:
+    return f"{100 * accuracy:.1f}"
 
 
 def _some(names: Sequence[str], count: int = 6) -> str:
