@@ -31,21 +31,6 @@ def golden_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_corruptions() -> Path:
-    """The golden values of the corruptions, too large for the repository.
-
-    The environment variable `V1KERAS_GOLDEN` names their folder; else it is
-    `shared/golden` beside the repository.
-    """
-    named = os.environ.get("V1KERAS_GOLDEN")
-    folder = Path(named) if named else _BESIDE_REPOSITORY / "golden"
-    file = folder / "corruptions.npz"
-    if not file.is_file():
-        pytest.skip(f"no {file}; V1KERAS_GOLDEN may name its folder")
-    return file
-
-
-@pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     """The folder that holds `tiny-imagenet-50` and `tiny-imagenet-50-c`.
 
