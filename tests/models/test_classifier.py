@@ -41,6 +41,24 @@ def test_gradients_are_finite_and_reach_every_weight(variant):
         assert np.any(gradient != 0)
 
 
+def test_groups_are_normalised_within_each_image():
+    groups = small("no_noise", normalization="group")
+    batch = small("no_noise")
+    assert [w.shape for w in groups.trainable_weights] == [
+        w.shape for w in batch.trainable_weights
+    ]
+    assert not [w for w in groups.weights if "moving" in w.path]
+    alone = groups(IMAGES[:1], training=True)
+    np.testing.assert_allclose(groups(IMAGES, training=True)[:1], alone, atol=1e-4)
+    norm = groups.get_layer("layer2_0_norm1")
+    maps = np.random.default_rng(1).normal(3, 2, (2, 4, 4, 32)).astype("float32")
+    normalised = np.reshape(norm(maps), (2, 16, norm.groups, -1))
+    np.testing.assert_allclose(normalised.mean(axis=(1, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(normalised.std(axis=(1, 3)), 1, atol=1e-3)
+    with pytest.raises(ValueError, match="Received: normalization='layer'"):
+        small(normalization="layer")
+
+
 def test_resnet50_has_the_published_number_of_weights():
     # torchvision's ResNet50 has 25,557,032 trainable weights with 1000 classes.
     plain = build_classifier(

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "architectures": ["ARCHITECTURES"],
+        "architectures": ["ARCHITECTURES", "NORMALIZATIONS"],
         "classifier": ["build_classifier"],
         "distiller": ["Distiller"],
         "ensemble": ["build_ensemble"],

@@ -5,3 +5,6 @@ ARCHITECTURES = {
     "resnet18": ((2, 2, 2, 2), False),
     "resnet50": ((3, 4, 6, 3), True),
 }
+
+NORMALIZATIONS = ("batch", "group")
+"""How a backbone may normalise."""

@@ -1,57 +1,77 @@
 """ResNet18 and ResNet50 v1.5 without their stem, as functions on Keras tensors."""
 
+import math
+
 import keras
 from keras import layers
 
 from v1keras.layers import BatchNormalization
-from v1keras.models.architectures import ARCHITECTURES
+from v1keras.models.architectures import ARCHITECTURES, NORMALIZATIONS
 
 _BOTTLENECK_EXPANSION = 4
 
-
-class Seeds:
-    """Hands out a different seed for every initial weight of one model."""
-
-    def __init__(self, seed: int):
-        self._next = seed * 1000
-
-    def __call__(self) -> int:
-        self._next += 1
-        return self._next
+# Wu and He 2018, "Group Normalization" (ECCV, arXiv 1803.08494).
+_GROUPS = 32
 
 
-def convolution(
-    x, filters: int, size: int, *, stride: int = 1, seeds: Seeds, name: str
-):
-    """A convolution without bias, He normal by fan-out, padded by `size // 2`."""
-    padding = "same"
-    if stride > 1 and size > 1:
-        # "same" pads strided convolutions on the far side only; PyTorch, and with it
-        # the published models, on both sides.
-        x = layers.ZeroPadding2D(
-            size // 2, data_format="channels_last", name=f"{name}_pad"
+class Parts:
+    """Makes the convolutions and normalisations of one model.
+
+    Args:
+        seed: int. Every initial weight gets a different seed derived from it.
+        normalization: str. One of `NORMALIZATIONS`.
+
+    Raises:
+        ValueError: if `normalization` is unknown.
+    """
+
+    def __init__(self, seed: int, normalization: str = "batch"):
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"`normalization` must be one of {', '.join(NORMALIZATIONS)}. "
+                f"Received: normalization={normalization!r}"
+            )
+        self._seed = seed * 1000
+        self._normalization = normalization
+
+    def seed(self) -> int:
+        """The next seed."""
+        self._seed += 1
+        return self._seed
+
+    def convolution(self, x, filters: int, size: int, *, stride: int = 1, name: str):
+        """A convolution without bias, He normal by fan-out, padded by `size // 2`."""
+        padding = "same"
+        if stride > 1 and size > 1:
+            # "same" pads strided convolutions on the far side only; PyTorch, and with
+            # it the published models, on both sides.
+            x = layers.ZeroPadding2D(
+                size // 2, data_format="channels_last", name=f"{name}_pad"
+            )(x)
+            padding = "valid"
+        return layers.Conv2D(
+            filters,
+            size,
+            strides=stride,
+            padding=padding,
+            data_format="channels_last",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal", seed=self.seed()
+            ),
+            name=name,
         )(x)
-        padding = "valid"
-    return layers.Conv2D(
-        filters,
-        size,
-        strides=stride,
-        padding=padding,
-        data_format="channels_last",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(
-            2.0, "fan_out", "untruncated_normal", seed=seeds()
-        ),
-        name=name,
-    )(x)
+
+    def normalization(self, x, *, name: str):
+        """Normalisation with the constants of the published models."""
+        if self._normalization == "group":
+            # Each group has the same number of channels.
+            groups = math.gcd(_GROUPS, x.shape[-1])
+            return layers.GroupNormalization(groups, epsilon=1e-5, name=name)(x)
+        return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
-def normalization(x, *, name: str):
-    """Batch normalisation with the constants of the published models."""
-    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
-
-
-def backbone(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
+def backbone(x, arch: str, *, width: int, num_classes: int, parts: Parts):
     """The four stages of a ResNet, global pooling and the classifier.
 
     Args:
@@ -59,7 +79,7 @@ def backbone(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
         arch: str. A key of `ARCHITECTURES`.
         width: int. Channels of the first stage; 64 in the published models.
         num_classes: int. The number of logits.
-        seeds: `Seeds` of the initial weights.
+        parts: `Parts` of the model.
 
     Returns:
         Keras tensor of logits, of shape (batch, num_classes), in float32.
@@ -73,47 +93,47 @@ def backbone(x, arch: str, *, width: int, num_classes: int, seeds: Seeds):
                 x,
                 width * 2**stage,
                 stride=stride,
-                seeds=seeds,
+                parts=parts,
                 name=f"layer{stage + 1}_{index}",
             )
     x = layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(x)
     uniform = {"scale": 1.0 / 3.0, "mode": "fan_in", "distribution": "uniform"}
     return layers.Dense(
         num_classes,
-        kernel_initializer=keras.initializers.VarianceScaling(**uniform, seed=seeds()),
+        kernel_initializer=keras.initializers.VarianceScaling(
+            **uniform, seed=parts.seed()
+        ),
         dtype="float32",
         name="logits",
     )(x)
 
 
-def _basic_block(x, filters, *, stride, seeds, name):
-    shortcut = _shortcut(x, filters, stride=stride, seeds=seeds, name=name)
-    x = convolution(x, filters, 3, stride=stride, seeds=seeds, name=f"{name}_conv1")
-    x = layers.ReLU(name=f"{name}_relu1")(normalization(x, name=f"{name}_norm1"))
-    x = convolution(x, filters, 3, seeds=seeds, name=f"{name}_conv2")
-    x = normalization(x, name=f"{name}_norm2")
+def _basic_block(x, filters, *, stride, parts, name):
+    shortcut = _shortcut(x, filters, stride=stride, parts=parts, name=name)
+    x = parts.convolution(x, filters, 3, stride=stride, name=f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu1")(parts.normalization(x, name=f"{name}_norm1"))
+    x = parts.convolution(x, filters, 3, name=f"{name}_conv2")
+    x = parts.normalization(x, name=f"{name}_norm2")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def _bottleneck_block(x, filters, *, stride, seeds, name):
+def _bottleneck_block(x, filters, *, stride, parts, name):
     outputs = filters * _BOTTLENECK_EXPANSION
-    shortcut = _shortcut(x, outputs, stride=stride, seeds=seeds, name=name)
-    x = convolution(x, filters, 1, seeds=seeds, name=f"{name}_conv1")
-    x = layers.ReLU(name=f"{name}_relu1")(normalization(x, name=f"{name}_norm1"))
+    shortcut = _shortcut(x, outputs, stride=stride, parts=parts, name=name)
+    x = parts.convolution(x, filters, 1, name=f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu1")(parts.normalization(x, name=f"{name}_norm1"))
     # v1.5: the stride sits in the 3x3 convolution.
-    x = convolution(x, filters, 3, stride=stride, seeds=seeds, name=f"{name}_conv2")
-    x = layers.ReLU(name=f"{name}_relu2")(normalization(x, name=f"{name}_norm2"))
-    x = convolution(x, outputs, 1, seeds=seeds, name=f"{name}_conv3")
-    x = normalization(x, name=f"{name}_norm3")
+    x = parts.convolution(x, filters, 3, stride=stride, name=f"{name}_conv2")
+    x = layers.ReLU(name=f"{name}_relu2")(parts.normalization(x, name=f"{name}_norm2"))
+    x = parts.convolution(x, outputs, 1, name=f"{name}_conv3")
+    x = parts.normalization(x, name=f"{name}_norm3")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu3")(x)
 
 
-def _shortcut(x, filters, *, stride, seeds, name):
+def _shortcut(x, filters, *, stride, parts, name):
     if stride == 1 and x.shape[-1] == filters:
         return x
-    x = convolution(
-        x, filters, 1, stride=stride, seeds=seeds, name=f"{name}_shortcut_conv"
-    )
-    return normalization(x, name=f"{name}_shortcut_norm")
+    x = parts.convolution(x, filters, 1, stride=stride, name=f"{name}_shortcut_conv")
+    return parts.normalization(x, name=f"{name}_shortcut_norm")

@@ -13,10 +13,8 @@ from v1keras.layers import (
 )
 from v1keras.models.backbone import (
     ARCHITECTURES,
-    Seeds,
+    Parts,
     backbone,
-    convolution,
-    normalization,
 )
 from v1keras.models.settings import V1Setting, resolve_setting
 from v1keras.v1 import Variant, get_variant
@@ -41,6 +39,7 @@ def build_classifier(
     noise_level: float | None = None,
     noise: str = "stochastic",
     rectify_noise: bool = False,
+    normalization: str = "batch",
     seed: int = 0,
     name: str | None = None,
 ) -> keras.Model:
@@ -75,6 +74,9 @@ def build_classifier(
             `"stochastic"`.
         rectify_noise: bool. Whether negative noisy responses become 0. Defaults to
             `False`.
+        normalization: str. How the backbone normalises: `"batch"`, as published, or
+            `"group"`, by groups of channels of each image alone (Wu and He 2018).
+            Defaults to `"batch"`.
         seed: int. Seed of the initial weights and of the noise. Defaults to `0`.
         name: str or None. The name of the model. Defaults to variant and arch.
 
@@ -122,7 +124,7 @@ def build_classifier(
     _warn_of_ends_within_bins(asked, variant)
     if setting.stride < 1:
         raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
-    seeds = Seeds(seed)
+    parts = Parts(seed, normalization)
 
     inputs = keras.Input(input_shape, name="images")
     x = _before_v1(inputs, variant, setting, noise=noise, seed=seed)
@@ -143,22 +145,22 @@ def build_classifier(
             seed=seed,
             name="vone_block",
         )(x)
-        x = convolution(x, width, 1, seeds=seeds, name="bottleneck")
+        x = parts.convolution(x, width, 1, name="bottleneck")
     else:
-        x = _stem(x, width, stride=setting.stride, seeds=seeds)
-    outputs = backbone(x, arch, width=width, num_classes=num_classes, seeds=seeds)
+        x = _stem(x, width, stride=setting.stride, parts=parts)
+    outputs = backbone(x, arch, width=width, num_classes=num_classes, parts=parts)
     return keras.Model(inputs, outputs, name=name or f"{variant.name}_{arch}")
 
 
-def _stem(x, width: int, *, stride: int, seeds: Seeds):
+def _stem(x, width: int, *, stride: int, parts: Parts):
     """The conventional stem: 7x7 convolution, then max-pooling of stride 2."""
     if stride % 2:
         raise ValueError(
             "`stride` must be even for the plain CNN, whose stem ends in a "
             f"max-pooling of stride 2. Received: stride={stride}"
         )
-    x = convolution(x, width, 7, stride=stride // 2, seeds=seeds, name="stem_conv")
-    x = layers.ReLU(name="stem_relu")(normalization(x, name="stem_norm"))
+    x = parts.convolution(x, width, 7, stride=stride // 2, name="stem_conv")
+    x = layers.ReLU(name="stem_relu")(parts.normalization(x, name="stem_norm"))
     # Zeros are the least values after the rectification: they pad like -inf.
     x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
     return layers.MaxPooling2D(

@@ -6,7 +6,7 @@ from typing import Any
 
 from v1keras.command_line import check_choices, option, require
 from v1keras.data import VALIDATION_SOURCES
-from v1keras.models import ARCHITECTURES
+from v1keras.models import ARCHITECTURES, NORMALIZATIONS
 from v1keras.v1 import NAMED_VARIANTS, GaborParameters, Variant, get_variant
 from v1keras.v1.distributions import SF_EDGES
 from v1keras.v1.variants import DISTRIBUTIONS, DIVISIVE_POOLS, SUBCORTICAL_STAGES
@@ -70,6 +70,11 @@ class TrainingSettings:
     batch_size: int = _training(128, "Images in a batch, over all replicas.")
     seed: int = _training(0, "Seed of weights, noise, order and augmentation.")
     width: int = _model(64, "Channels of the first stage of the backbone.")
+    normalization: str = _model(
+        "batch",
+        "Normalisation in the backbone: by batch, or by groups of channels.",
+        choices=NORMALIZATIONS,
+    )
     image_size: int | None = _data(
         None, "Height and width in pixels; by default those of the data set."
     )

@@ -191,6 +191,7 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
         noise_scale=config.noise_scale,
         noise_level=config.noise_level,
         rectify_noise=config.rectify_noise,
+        normalization=config.normalization,
         seed=config.seed,
     )
 
