@@ -11,8 +11,9 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float3
 SETTINGS = {"num_classes": 3, "input_shape": (32, 32, 3), "width": 4, "kernel_size": 7}
 
 
-def member(variant="standard", seed=0):
-    return build_classifier("resnet18", variant, stride=8, seed=seed, **SETTINGS)
+def member(variant="standard", seed=0, **settings):
+    settings = {**SETTINGS, **settings}
+    return build_classifier("resnet18", variant, stride=8, seed=seed, **settings)
 
 
 def ensemble():
@@ -28,7 +29,12 @@ def features():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "settings"),
-    [(member, {}), (member, {"variant": "base"}), (ensemble, {}), (features, {})],
+    [
+        (member, {}),
+        (member, {"variant": "base", "normalization": "group", "width": 16}),
+        (ensemble, {}),
+        (features, {}),
+    ],
 )
 def test_contract(build, settings):
     formats = () if build is features else ("tf_saved_model", "litert")
