@@ -120,3 +120,15 @@ def test_refusals(cache):
         analyse_members(cache, ["good"], CELLS)
     with pytest.raises(ValueError, match="hold a corrupted one"):
         analyse_members(cache, MEMBERS, [CLEAN])
+
+
+def test_extra_corruptions_alone_have_a_mean(tmp_path):
+    cells = (CLEAN, Cell("spatter", 1), Cell("saturate", 2))
+    cache = LogitCache(tmp_path, {}, dict.fromkeys(("one", "other"), "x"))
+    right, wrong = np.eye(4)[[[0] * 8]], np.eye(4)[[[1] * 8]]
+    for cell, other in zip(cells, (right, right, wrong), strict=True):
+        answers = {"one": 2 * right, "other": other}
+        cache.add(cell, np.zeros(8, int), np.arange(8), answers)
+    analysis = analyse_members(cache, ("one", "other"), cells)
+    assert analysis.alone["other", "mean"] == 0.5
+    assert analysis.greedy[0] == ("one", analysis.greedy[0][1])

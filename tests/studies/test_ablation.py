@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from v1keras.corruptions import EXTRA
 from v1keras.studies import AblationConfig, run_ablation
 from v1keras.studies.ablation import retention
 from v1keras.training import Run, TrainConfig, train
@@ -52,7 +53,11 @@ def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
     assert [row["recipe"] for row in rows] == list(RECIPES)
     best = max(rows, key=lambda row: float(row["corrupted"]))["recipe"]
     assert result == json.loads((out / "result.json").read_text())
-    assert result["recipe"] == best
+    assert result["recipe"] == best and result["selected_on"] == "extra"
+    shown = {
+        file.stem.rpartition("-")[0] for file in (out / "held_out").rglob("*-?.npz")
+    }
+    assert shown == {"clean", *EXTRA}
     assert len(result["retention"]) == len(result["retention_without_teacher"]) == 1
     assert set(result["points_over_base"]) == {
         "clean", "noise", "blur", "weather", "digital", "mean",

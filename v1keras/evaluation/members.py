@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from v1keras.evaluation.cache import LogitCache
-from v1keras.evaluation.cells import CLEAN, MEAN, Cell, group_weights
+from v1keras.evaluation.cells import CLEAN, MEAN, Cell, cell_weights, group_weights
 from v1keras.evaluation.metrics import accuracy, ensemble_logits
 
 
@@ -17,7 +17,7 @@ class MemberAnalysis:
     Args:
         members: tuple of str.
         groups: tuple of str. `"clean"`, the categories and `"mean"`, over all
-            corruptions but extra ones.
+            corruptions but extra ones, or over these if there are no others.
         images: int. How many images a cell has.
         ensemble: dict from group to the accuracy of all members together.
         alone: dict from (member, group) to the member's own accuracy.
@@ -54,7 +54,7 @@ def analyse_members(
     Args:
         cache: `LogitCache` that holds all members in all cells.
         members: sequence of str, at least two.
-        cells: sequence of `Cell`, corrupted ones of the benchmark among them.
+        cells: sequence of `Cell`, corrupted ones among them.
         average: str. `"logits"` or `"probabilities"`. Defaults to `"logits"`.
 
     Returns:
@@ -83,6 +83,8 @@ def analyse_members(
         )
     single = {cell.corruption for cell in corrupted}
     groups = {g: w for g, w in group_weights(cells).items() if g not in single}
+    # Choices are made on extra corruptions, which the mean of a result leaves out.
+    groups.setdefault(MEAN, cell_weights(cells, single))
 
     def score(subsets: Sequence[tuple[str, ...]]) -> list[dict[str, float]]:
         """The accuracies of some ensembles, in one pass over the cells."""

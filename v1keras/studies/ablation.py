@@ -74,6 +74,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     kept, kept_alone = names[: len(taught)], names[len(taught) :]
     result = {
         "recipe": chosen,
+        "selected_on": config.select_on,
         "retention": _retentions(table, kept),
         "retention_without_teacher": _retentions(table, kept_alone),
         "points_over_base": _points(table, kept),

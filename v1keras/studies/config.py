@@ -62,9 +62,27 @@ _study = functools.partial(option, group="study")
 _output = functools.partial(option, group="output")
 
 
+SELECTION_SETS = ("extra", "benchmark")
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectionSettings:
+    """On what models and recipes are chosen. Every field is a flag."""
+
+    select_on: str = _study(
+        "extra",
+        "Held-out training images on which members and recipes are compared are "
+        "corrupted by the 4 extra corruptions, or by the benchmark's 15, which makes "
+        "results on the benchmark no fair ones.",
+        choices=SELECTION_SETS,
+    )
+
+
 @with_presets
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(EvaluationSettings, TeachingSettings, TrainingSettings):
+class StudyConfig(
+    SelectionSettings, EvaluationSettings, TeachingSettings, TrainingSettings
+):
     """Members, student, evaluation and export of one study. Every field is a flag.
 
     Example:

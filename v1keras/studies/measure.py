@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from v1keras.corruptions import BENCHMARK
+from v1keras.corruptions import BENCHMARK, EXTRA
 from v1keras.data import ImageDataset
 from v1keras.evaluation import (
+    CLEAN,
     CellImages,
     CleanImages,
     EvaluateConfig,
@@ -109,7 +110,8 @@ def measure_held_out_images(
         max_images=max_images,
         seed=config.seed,
     )
-    images = OnlineImages(clean, corrupted_cells(BENCHMARK), seed=config.seed)
+    corruptions = EXTRA if config.select_on == "extra" else BENCHMARK
+    images = OnlineImages(clean, corrupted_cells(corruptions), seed=config.seed)
     cache = open_cache(
         Path(config.out) / folder,
         run_fingerprints(runs),
@@ -134,5 +136,8 @@ def members_on_held_out_images(
         max_images=config.member_images,
     )
     analysis = analyse_members(cache, list(members), images.cells)
-    what = f"{analysis.images} held-out training images per cell, corrupted for it"
+    corrupted = ", ".join(
+        dict.fromkeys(c.corruption for c in images.cells if c != CLEAN)
+    )
+    what = f"{analysis.images} held-out training images per cell: {corrupted}"
     return members_section(analysis, what)

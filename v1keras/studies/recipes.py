@@ -9,6 +9,7 @@ from typing import Any
 
 from v1keras.command_line import option, require
 from v1keras.evaluation.config import EvaluationSettings
+from v1keras.studies.config import SelectionSettings
 from v1keras.training import DistillConfig
 
 # What recipes may not change: then they would not be compared on equal terms.
@@ -16,7 +17,7 @@ _SHARED = ("out", "members", "dataset", "data_dir", "seed", "epochs", "image_siz
 
 
 @dataclasses.dataclass(frozen=True)
-class AblationConfig(EvaluationSettings, DistillConfig):
+class AblationConfig(SelectionSettings, EvaluationSettings, DistillConfig):
     """The settings of all students, and the recipes that change some of them."""
 
     base: str = option(required=True, help="Run directory of the plain CNN.")
