@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from v1keras.command_line import check_choices, option, require
+from v1keras.command_line import check_values, option, require
 from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
@@ -83,7 +83,7 @@ class ExportConfig:
     def __post_init__(self) -> None:
         known = bool(self.formats) and not set(self.formats) - set(FORMATS)
         require(self, "formats", known, f"some of {', '.join(FORMATS)}")
-        check_choices(self)
+        check_values(self)
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
             require(self, name, value is None or value >= 1, "at least 1")

@@ -78,17 +78,18 @@ class Parity:
     Args:
         endpoint: str. A signature of the SavedModel, or `"litert"`.
         images: int. The number of images compared.
-        logits: float. Largest relative difference of a logit.
-        probability: float. Largest difference of a probability.
-        top1: float. Share of images with the same best class.
+        logits: float or None. Largest relative difference of a logit. `None` where
+            answers are not finite, here and in the next two.
+        probability: float or None. Largest difference of a probability.
+        top1: float or None. Share of images with the same best class.
         reasons: tuple of str. Why it is not close enough; empty if it is.
     """
 
     endpoint: str
     images: int
-    logits: float
-    probability: float
-    top1: float
+    logits: float | None
+    probability: float | None
+    top1: float | None
     reasons: tuple[str, ...]
 
 
@@ -110,6 +111,9 @@ def keras_logits(
 
     Returns:
         float32 array (N, classes), or (R, N, classes) of R calls if `is_noisy`.
+
+    Raises:
+        ValueError: if the logits are not finite.
     """
     pixels = images.astype(np.float32)
     # Graphics cards may round to fewer digits than the tolerances allow for.
@@ -119,6 +123,11 @@ def keras_logits(
             for _ in range(_NOISY_ANSWERS if is_noisy else 1)
         ]
     answers = np.stack(answers).astype(np.float32)
+    if not np.isfinite(answers).all():
+        raise ValueError(
+            "the Keras model must give finite logits. Received: NaN or infinity for "
+            f"{len(images)} images"
+        )
     return answers if is_noisy else answers[0]
 
 
@@ -197,8 +206,8 @@ def measure_parity(
             f"Received: logits {logits.shape}, probabilities {probabilities.shape}"
         )
     if not (np.isfinite(logits).all() and np.isfinite(probabilities).all()):
-        worst = (float("nan"),) * 3
-        return Parity(endpoint, len(logits), *worst, ("not all answers are finite",))
+        reasons = ("not all answers are finite",)
+        return Parity(endpoint, len(logits), None, None, None, reasons)
     scale = max(1.0, float(np.abs(expected_logits).max()))
     logit_error = float(np.abs(logits - expected_logits).max()) / scale
     expected = scipy.special.softmax(expected_logits.astype(np.float64), axis=-1)

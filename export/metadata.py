@@ -1,6 +1,5 @@
 """What a user of exported files must know, and where they come from."""
 
-import json
 import os
 import zipfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from export.config import ExportConfig
 from export.pusher import METADATA_FILE, checksums
 from export.saved_model import LABELS_FILE
 from export.source import Source
-from v1keras.files import write_json
+from v1keras.files import format_json, write_json
 from v1keras.training import versions
 
 
@@ -72,7 +71,7 @@ def attach_metadata(
     """
     texts = {
         LABELS_FILE: "".join(f"{label}\n" for label in source.labels),
-        METADATA_FILE: json.dumps(_description(config, source), indent=2) + "\n",
+        METADATA_FILE: format_json(_description(config, source), what=METADATA_FILE),
     }
     with zipfile.ZipFile(file, "a") as archive:
         for name, text in texts.items():

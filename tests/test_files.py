@@ -1,5 +1,7 @@
 import json
+import math
 
+import numpy as np
 import pytest
 
 from v1keras.files import atomic_write, claim, write_json
@@ -13,6 +15,23 @@ def test_replaces_whole_files_only(tmp_path):
         raise KeyError
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in file.parent.iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize(
+    ("value", "entry"),
+    [
+        (math.nan, "=nan"),
+        ({"a": {"b": [0.0, -math.inf]}}, r"a\.b\[1\]=-inf"),
+        ({"a": ({"b": np.float64("inf")},)}, r"a\[0\]\.b=inf"),
+    ],
+)
+def test_json_holds_finite_numbers_only(tmp_path, value, entry):
+    file = tmp_path / "result.json"
+    write_json(file, {"undefined": None, "large": 1e308})
+    before = file.read_text()
+    with pytest.raises(ValueError, match=f"{file} must hold finite .*{entry}"):
+        write_json(file, value)
+    assert file.read_text() == before
 
 
 def test_folders_too(tmp_path):

@@ -8,6 +8,7 @@ own: several command-line modules can be imported into one process.
 
 import dataclasses
 import functools
+import math
 import sys
 import textwrap
 import traceback
@@ -111,14 +112,19 @@ def defaults_of(config_class: type) -> dict[str, Any]:
     }
 
 
-def check_choices(config: Any) -> None:
-    """Refuses values in Python that the flags would refuse.
+def check_values(config: Any) -> None:
+    """Refuses values that no field may have, from flags and in Python alike.
 
     Raises:
-        ValueError: if a field has choices and its value is none of them.
+        ValueError: if a field has choices and its value is none of them, or if its
+            value is NaN or infinite.
     """
     for field in dataclasses.fields(config):
         value, choices = getattr(config, field.name), field.metadata["choices"]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"`{field.name}` must be finite. Received: {field.name}={value}"
+            )
         if choices and value is not None and value not in choices:
             raise ValueError(
                 f"`{field.name}` must be one of {', '.join(choices)}. "

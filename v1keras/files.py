@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -51,8 +52,39 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` to `path` atomically, as indented JSON."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes `value` to `path` atomically, as indented JSON.
+
+    Raises:
+        ValueError: if a number is not finite; see `format_json`.
+    """
+    write_text(path, format_json(value, what=str(path)))
+
+
+def format_json(value: Any, *, what: str) -> str:
+    """`value` as indented JSON, which has no NaN and no infinity.
+
+    Args:
+        value: what `json.dumps` takes. `None` stands for a number that is undefined.
+        what: str. What is written, for the message.
+
+    Raises:
+        ValueError: if a number is not finite; it names the entry.
+    """
+    wrong = next(_not_finite(value), None)
+    if wrong is not None:
+        raise ValueError(f"{what} must hold finite numbers. Received: {wrong}")
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _not_finite(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{name}={value}"
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{name}[{index}]")
 
 
 def file_fingerprint(path: str | os.PathLike) -> str:

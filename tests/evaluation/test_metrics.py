@@ -33,6 +33,20 @@ def test_accuracy_is_the_share_of_largest_logits_on_the_label():
     assert accuracy(np.array(logits), np.array([1, 0, 0, 2])) == 0.5
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "metric", [accuracy, brier_score, expected_calibration_error, measure,
+               negative_log_likelihood]
+)  # fmt: skip
+def test_logits_must_be_finite(metric, wrong):
+    logits = np.stack([LOGITS, LOGITS])
+    logits[1, 7, 2] = wrong
+    with pytest.raises(ValueError, match=r"must be finite.* 1 of 60 images"):
+        metric(logits, LABELS)
+    with pytest.raises(ValueError, match="must be finite"):
+        metric(ensemble_logits([LOGITS, logits]), LABELS)
+
+
 def test_accuracy_of_noise_draws_is_their_mean():
     other = LOGITS[::-1]
     both = accuracy(np.stack([LOGITS, other]), LABELS)

@@ -339,3 +339,30 @@ def test_replicas_share_a_batch_that_they_do_not_divide(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_neither_stored_nor_read(tmp_path, wrong):
+    cache = LogitCache(tmp_path, {}, {"good": "1", "bad": "2"})
+    logits = {name: np.zeros((1, 22, 5)) for name in ("good", "bad")}
+    cache.add(CLEAN, LABELS, np.arange(22), logits)
+    cell = CELLS[1]
+    logits["bad"][0, 3, 1] = wrong
+    with pytest.raises(ValueError, match=f"finite logits.* of bad for {cell}"):
+        cache.add(cell, LABELS, np.arange(22), logits)
+    assert cache.cells() == {CLEAN}
+    # As an earlier version left them.
+    arrays = {f"logits/{name}": value for name, value in logits.items()}
+    ids = np.arange(22).astype(str)
+    np.savez(cache.file(CLEAN), labels=LABELS, ids=ids, **arrays)
+    assert cache.read(CLEAN, ["good"]).logits["good"].shape == (1, 22, 5)
+    with pytest.raises(ValueError, match=r"finite logits.* of bad for clean"):
+        cache.read(CLEAN)
+
+
+def test_logits_beyond_half_precision_are_refused(tmp_path, make_model):
+    model = make_model(0)
+    model.layers[-1].bias.assign(np.full(5, 1e5))
+    with pytest.raises(ValueError, match="float16 holds none beyond 65504"):
+        predict(tmp_path / "half", {"m": model}, dtype="float16")
+    assert predict(tmp_path / "single", {"m": model}).cells() == set(CELLS)

@@ -1,17 +1,23 @@
 import dataclasses
+import json
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
 
+from export.blessing import RejectedError
 from export.infra_validator import (
     TOLERANCES,
     Tolerance,
+    bless,
+    keras_logits,
     measure_noisy_parity,
     measure_parity,
     validate,
 )
 from export.runtimes import Answers
+from v1keras.files import format_json
 
 EXPECTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 0.9]], np.float32)
 SHIFTED = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 1.3]], np.float32)
@@ -61,6 +67,23 @@ def test_answers_must_be_finite():
     logits[0, 0] = np.nan
     found = check(logits, limits(None))
     assert found.reasons == ("not all answers are finite",)
+    answers = {"litert": Answers(logits, logits, 1.0)}
+    with pytest.raises(RejectedError) as rejection:
+        bless([found], answers, {})
+    content = json.loads(format_json(rejection.value.content, what="marker"))
+    assert content["parity"][0]["logits"] is None
+
+
+def test_logits_of_the_keras_model_must_be_finite():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(3e38)),
+        ]
+    )
+    with pytest.raises(ValueError, match="Keras model must give finite logits"):
+        keras_logits(model, np.full((2, 4, 4, 3), 255, np.uint8))
 
 
 def test_answers_must_have_the_right_shape():

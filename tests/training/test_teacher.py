@@ -218,3 +218,23 @@ def test_a_member_that_is_not_finished_is_refused(members, lesson, tmp_path):
     with pytest.raises(ValueError, match="broken, not finished"):
         distill(lesson(members=(str(broken), members["standard"]), out=str(student)))
     assert not student.exists()
+
+
+def test_logits_that_are_not_finite_do_not_teach(members, lesson, tmp_path):
+    config = lesson(members=(members["no_noise"],), teacher_views=1, epochs=1)
+    dataset = open_dataset(config)
+    teacher, runs = teacher_of(config)
+    bias = teacher.trainable_variables[-1]
+    before = bias.numpy()
+    bias.assign(before + 1e5)  # finite, but not in float16
+    with pytest.raises(ValueError, match=r"finite logits.*in teacher: view 1 of 1"):
+        cached_logits(tmp_path / "cache", teacher, runs, config, dataset)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    bias.assign(before)
+    cached_logits(tmp_path / "cache", teacher, runs, config, dataset)
+    file = tmp_path / "cache" / "view_000.npy"
+    stored = np.load(file)
+    stored[-1, -1] = np.nan
+    np.save(file, stored)
+    with pytest.raises(ValueError, match=r"finite logits.*in .*view_000\.npy"):
+        cached_logits(tmp_path / "cache", teacher, runs, config, dataset)

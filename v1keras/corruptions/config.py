@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from v1keras.command_line import check_choices, option
+from v1keras.command_line import check_values, option
 from v1keras.corruptions.registry import BENCHMARK, EXTRA, canonical_name
 from v1keras.corruptions.severities import SCALES, SEVERITIES, check_severities
 
@@ -67,7 +67,7 @@ class CorruptionsConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_values(self)
         for name in ("workers", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(

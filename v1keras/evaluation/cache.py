@@ -138,7 +138,7 @@ class LogitCache:
 
         Raises:
             FileNotFoundError: if the cell lacks one of the models.
-            ValueError: if the file is damaged.
+            ValueError: if the file is damaged or logits are not finite.
         """
         names = self.models(cell) if models is None else list(models)
         missing = sorted(set(names) - self.models(cell))
@@ -149,6 +149,7 @@ class LogitCache:
             )
         with _load(self.file(cell)) as data:
             logits = {name: data[_PREFIX + name] for name in names}
+            _check_finite(logits, cell, self.settings.get("dtype"))
             return CellLogits(data["labels"], data["ids"], logits)
 
     def add(
@@ -171,8 +172,10 @@ class LogitCache:
                 what was shown, for the report.
 
         Raises:
-            ValueError: if the cell holds logits of other images.
+            ValueError: if the cell holds logits of other images, or logits are not
+                finite.
         """
+        _check_finite(logits, cell, self.settings.get("dtype"))
         ids = np.asarray(ids).astype(str)
         arrays = {_PREFIX + name: value for name, value in logits.items()}
         if self.models(cell):
@@ -202,6 +205,16 @@ class LogitCache:
             return None
         with _load(self.file(cell)) as data:
             return data[_SAMPLE] if _SAMPLE in data.files else None
+
+
+def _check_finite(logits: Mapping[str, np.ndarray], cell: Cell, dtype: str) -> None:
+    wrong = [name for name, value in logits.items() if not np.isfinite(value).all()]
+    if wrong:
+        narrow = "; float16 holds none beyond 65504" if dtype == "float16" else ""
+        raise ValueError(
+            f"`models` must give finite logits{narrow}. Received: NaN or infinite logits "
+            f"of {', '.join(wrong)} for {cell}"
+        )
 
 
 def _load(file: Path) -> np.lib.npyio.NpzFile:

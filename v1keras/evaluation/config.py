@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from v1keras.command_line import check_choices, option, require
+from v1keras.command_line import check_values, option, require
 from v1keras.corruptions import SEVERITIES, canonical_name
 from v1keras.corruptions.severities import check_severities
 from v1keras.layers import AVERAGES
@@ -38,7 +38,7 @@ class EvaluationSettings:
     noise_samples: int = _measurement(1, "Noise draws of stochastic models.")
 
     def __post_init__(self):
-        check_choices(self)
+        check_values(self)
         for name in ("max_images", "noise_samples"):
             value = getattr(self, name)
             require(self, name, value is None or value >= 1, "at least 1")

@@ -53,6 +53,12 @@ def _check(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
             f"`labels` must be in 0..{logits.shape[2] - 1}, one per logit. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
+    if not np.isfinite(logits).all():
+        wrong = int((~np.isfinite(logits).all(axis=(0, 2))).sum())
+        raise ValueError(
+            "`logits` must be finite: the best of NaNs is no class. "
+            f"Received: logits of {wrong} of {len(labels)} images with NaN or infinity"
+        )
     return logits.astype(np.float64), labels
 
 

@@ -151,7 +151,9 @@ def _predict_cell(
         if sample is None or images.sample_id in batch.ids:
             sample = batch.images[np.argmax(batch.ids == images.sample_id)]
         for name, predictor in predictors.items():
-            logits[name].append(predictor(shown).astype(cache.settings["dtype"]))
+            with np.errstate(over="ignore"):  # the cache refuses infinite logits
+                answers = predictor(shown).astype(cache.settings["dtype"])
+            logits[name].append(answers)
     cache.add(
         cell,
         np.concatenate(labels),

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -11,8 +12,13 @@ from typing import Any
 
 import keras
 
-from v1keras.files import atomic_write
-from v1keras.training.run import CHECKPOINT_FOLDER, HISTORY_FILE, MODEL_FILE
+from v1keras.files import atomic_write, write_json
+from v1keras.training.run import (
+    CHECKPOINT_FOLDER,
+    HISTORY_FILE,
+    MODEL_FILE,
+    weights_not_finite,
+)
 
 _STATE_FILE = "state.json"
 _WEIGHTS_FILE = "training.weights.h5"
@@ -40,6 +46,7 @@ class RunCheckpoint(keras.callbacks.Callback):
     After each epoch: the best model on the validation images (`model.keras`), the
     table of all epochs (`history.csv`), and a checkpoint of weights, optimiser, noise
     seeds and schedule (`checkpoint/`). Each is written to a temporary name and renamed.
+    The first loss that is not finite ends the training before any of them is written.
 
     Args:
         folder: path of the run.
@@ -53,6 +60,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         self.plateau = plateau
         self.progress = Progress()
         self._plateau_state: list[dict] = []
+        self._epoch = 0
         self._started = 0.0
 
     def restore(self, model: keras.Model) -> None:
@@ -90,9 +98,18 @@ class RunCheckpoint(keras.callbacks.Callback):
                 setattr(callback, name, value)
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
         self._started = time.monotonic()
 
+    def on_train_batch_end(self, batch, logs=None):
+        # Means over the epoch so far: one bad step makes them so at once, and for good.
+        self._check_finite(logs, f"step {batch + 1} of epoch {self._epoch}")
+
     def on_epoch_end(self, epoch, logs=None):
+        self._check_finite(logs, f"epoch {self._epoch}")
+        # The last step may have spoilt weights that no validation image needs.
+        wrong = dict.fromkeys(weights_not_finite(self.model), math.nan)
+        self._check_finite(wrong, f"the last step of epoch {self._epoch}")
         progress = self.progress
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         progress.history.append(
@@ -110,6 +127,22 @@ class RunCheckpoint(keras.callbacks.Callback):
                 _bare(self.model).save(temporary)
         self._write_history()
         self._write_checkpoint(epoch + 1, rate)
+
+    def _check_finite(self, logs: dict[str, float], where: str) -> None:
+        wrong = [f"{k}={v}" for k, v in logs.items() if not math.isfinite(v)]
+        if not wrong:
+            return
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        best = self.progress.best_epoch
+        kept = (
+            f"the best model, of epoch {best}, is kept" if best else "no model is kept"
+        )
+        raise ValueError(
+            "Losses and weights must stay finite; lower `learning_rate`, or raise "
+            "`warmup_epochs` if the schedule has a warm-up, in a new folder. Received: "
+            f"{', '.join(wrong[:3])} in {where} at a learning rate of {rate:g} in "
+            f"{self.folder}, where {kept}"
+        )
 
     def _write_history(self) -> None:
         with (
@@ -137,7 +170,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         with atomic_write(parent / f"epoch_{epoch:04d}") as temporary:
             temporary.mkdir()
             self.model.save_weights(temporary / _WEIGHTS_FILE)
-            (temporary / _STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+            write_json(temporary / _STATE_FILE, state)
         for folder in older:
             shutil.rmtree(folder, ignore_errors=True)
 

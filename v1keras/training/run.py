@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from v1keras.models import resolve_setting
 from v1keras.v1 import VARIANTS, Variant
@@ -142,7 +143,7 @@ class Run:
 
         Raises:
             FileNotFoundError: if no epoch has been finished yet.
-            ValueError: if the file cannot be read.
+            ValueError: if the file cannot be read, or weights are not finite.
         """
         file = self.path / MODEL_FILE
         if not file.is_file():
@@ -151,12 +152,29 @@ class Run:
                 f"Received: {self.path}"
             )
         try:
-            return keras.models.load_model(file, compile=False)
+            model = keras.models.load_model(file, compile=False)
         except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
             raise ValueError(
                 "A model file must be undamaged; train the run again in a new folder. "
                 f"Received: {file}, which cannot be read ({error})"
             ) from error
+        wrong = weights_not_finite(model)
+        if wrong:
+            raise ValueError(
+                "A model must have finite weights; train the run again in a new folder, "
+                f"with a lower `learning_rate`. Received: {file}, of which "
+                f"{len(wrong)} weights hold NaN or infinity, such as {wrong[0]}"
+            )
+        return model
+
+
+def weights_not_finite(model: keras.Model) -> list[str]:
+    """The paths of the weights that hold NaN or infinity."""
+    return [
+        weight.path
+        for weight in model.weights
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all()
+    ]
 
 
 def resolve_v1(

@@ -19,6 +19,8 @@ TEACHER_FOLDER = "teacher"
 _MANIFEST_FILE = "manifest.json"
 # Ten bits of mantissa: logits of 20 are kept to within 0.01.
 _DTYPE = np.float16
+# Images whose logits are checked at once.
+_PART = 4096
 
 
 class TeacherLogits(NamedTuple):
@@ -59,6 +61,7 @@ def cached_logits(
     Raises:
         FileExistsError: if the folder holds something else, such as the logits of
             another teacher.
+        ValueError: if logits are not finite.
     """
     train, validation = dataset.split("train"), dataset.split("validation")
     manifest = {
@@ -115,6 +118,21 @@ def _stored(
         logits = 0.0
         for _ in range(draws):
             logits += teacher.predict(batches, verbose=verbosity()) / draws
+        with np.errstate(over="ignore"):  # refused in the next line
+            logits = logits.astype(_DTYPE)
+        _check_finite(logits, title)
         with atomic_write(file) as temporary:
-            np.save(temporary, logits.astype(_DTYPE))
-    return np.load(file, mmap_mode="r")
+            np.save(temporary, logits)
+    stored = np.load(file, mmap_mode="r")
+    _check_finite(stored, str(file))
+    return stored
+
+
+def _check_finite(logits: np.ndarray, what: str) -> None:
+    # In parts, because all of them may not fit into memory.
+    starts = range(0, len(logits), _PART)
+    if not all(np.isfinite(logits[start : start + _PART]).all() for start in starts):
+        raise ValueError(
+            "A teacher must give finite logits of at most 65504; train its members "
+            f"again with a lower `learning_rate`. Received: NaN or infinity in {what}"
+        )
