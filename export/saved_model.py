@@ -138,26 +138,3 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-
-
-def unique_labels(
-    class_names: Sequence[str], display_names: Sequence[str]
-) -> tuple[str, ...]:
-    """The readable names, with the identifier behind those that occur twice.
-
-    Args:
-        class_names: sequence of str. Identifiers.
-        display_names: sequence of str. Readable names, as many.
-
-    Returns:
-        Tuple of str.
-
-    Example:
-
-    >>> unique_labels(("n02012849", "n03126707"), ("crane", "crane"))
-    ('crane (n02012849)', 'crane (n03126707)')
-    """
-    return tuple(
-        f"{display} ({name})" if list(display_names).count(display) > 1 else display
-        for name, display in zip(class_names, display_names, strict=True)
-    )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import keras
 
 import v1keras
-from export.saved_model import unique_labels
 from v1keras.models import build_ensemble
 from v1keras.training import Run, check_same_classes
 
@@ -61,7 +60,7 @@ def open_source(
     return Source(
         model=model,
         class_names=first.class_names,
-        labels=unique_labels(first.class_names, first.display_names),
+        labels=first.labels,
         image_size=first.image_size,
         runs=tuple(runs),
     )

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import v1keras
 from export.requests import IMAGE_KEY
-from export.saved_model import unique_labels, write_saved_model
+from export.saved_model import write_saved_model
 from v1keras.data import ImageDataset, Split, steps_per_epoch
 from v1keras.data.images import decode_image, fit_image
 from v1keras.training import TrainConfig, train
@@ -111,11 +111,11 @@ def run_fn(fn_args: Any) -> None:
         steps = steps_per_epoch(len(dataset.split("train")), config.batch_size)
         epochs = math.ceil(fn_args.train_steps / steps)
         config = dataclasses.replace(config, epochs=epochs)
-    model = train(config, dataset).load_model()
+    run = train(config, dataset)
+    model = run.load_model()
     v1keras.set_noise(model, "off")
-    labels = unique_labels(records.class_names, records.display_names)
     write_saved_model(
-        model, labels, str(fn_args.serving_model_dir), image_key=records.image_key
+        model, run.labels, str(fn_args.serving_model_dir), image_key=records.image_key
     )
 
 

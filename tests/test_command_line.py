@@ -164,7 +164,7 @@ def test_only_known_greetings_are_kept_back(action, later):
 LIGHT = """
 import sys
 from v1keras.__main__ import main
-for flag in ("--help", "--datase=x"):
+for flag in ("--help", "--tracebac=x"):
     sys.argv[1:] = [{command!r}, flag]
     try:
         main()
@@ -179,9 +179,9 @@ def test_help_and_mistyped_flags_load_no_framework(command):
     script = [sys.executable, "-c", LIGHT.format(command=command)]
     result = subprocess.run(script, capture_output=True, text=True, check=True)
     *text, mistyped, loaded = result.stdout.splitlines()
-    assert "--help 0" in text and any("--dataset=str" in line for line in text)
-    assert (mistyped, loaded) == ("--datase=x 2", "set()")
-    assert "Did you mean: dataset" in result.stderr
+    assert "--help 0" in text and any("--traceback" in line for line in text)
+    assert (mistyped, loaded) == ("--tracebac=x 2", "set()")
+    assert "Did you mean: traceback" in result.stderr
 
 
 def test_the_front_door(capsys, monkeypatch):

@@ -32,6 +32,7 @@ COMMANDS = {
     "v1keras.train": "v1keras.training:TrainConfig",
     "v1keras.distill": "v1keras.training:DistillConfig",
     "v1keras.evaluate": "v1keras.evaluation:EvaluateConfig",
+    "v1keras.predict": "v1keras.prediction:PredictConfig",
     "v1keras.study": "v1keras.studies:StudyConfig",
     "v1keras.ablate": "v1keras.studies:AblationConfig",
     "v1keras.corruptions": "v1keras.corruptions.config:CorruptionsConfig",

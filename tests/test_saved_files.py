@@ -31,6 +31,21 @@ def test_a_saved_model_answers_the_same(saved, name):
         np.testing.assert_allclose(logits, expected[name], atol=1e-4)
 
 
+def test_a_run_tells_its_labels_and_history(saved, tmp_path):
+    run = v1keras.Run.open(saved / "runs" / "student")
+    with (run.path / "history.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [*run.history] == [*rows[0]]
+    for name, values in run.history.items():
+        assert values == [float(row[name]) for row in rows]
+    assert v1keras.Run(tmp_path, run.config).history == {}
+    names = {
+        "class_names": ["n1", "n2", "n3"],
+        "display_names": ["crane", "fish", "crane"],
+    }
+    assert v1keras.Run(tmp_path, names).labels == ("crane (n1)", "fish", "crane (n3)")
+
+
 @pytest.mark.parametrize("name", ["base", "member", "interrupted", "student"])
 def test_a_saved_run_tells_what_its_front_end_was_built_with(saved, name):
     run = Run.open(saved / "runs" / name)

@@ -19,12 +19,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation",
         "layers",
         "models",
+        "prediction",
         "studies",
         "training",
         "v1",
     ],
     submod_attrs={
         "layers": ["RandomCorruption", "noise", "set_noise"],
+        "prediction": ["predict"],
+        "training": ["Run"],
         "v1": ["Variant"],
     },
 )

@@ -3,11 +3,13 @@ import json
 import shutil
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+import v1keras
 from export import ExportConfig, RejectedError, export_run, list_versions
 from export.__main__ import main
 from export.requests import INPUT_NAMES
@@ -47,6 +49,21 @@ def exported(runs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def test_images():
     return load_dataset("shapes:40:40", image_size=32).split("test").images[:4]
+
+
+@pytest.mark.parametrize("form", ["versions", "version", "LiteRT file"])
+def test_predictions_are_those_of_the_run(form, exported, runs, test_images, tmp_path):
+    for index, image in enumerate(test_images):
+        keras.utils.save_img(tmp_path / f"{index}.png", image)
+    model = {
+        "versions": exported.path.parent,
+        "version": exported.path,
+        "LiteRT file": exported.litert,
+    }[form]
+    found = v1keras.predict(model, tmp_path)
+    expected = v1keras.predict(runs / "standard", tmp_path, noise="off")
+    assert found.class_labels == expected.class_labels
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
 
 
 def tree(folder):

@@ -8,7 +8,6 @@ from scipy.special import softmax
 from export.requests import INPUT_NAMES, encode_example, encode_png, make_request
 from export.saved_model import (
     SignedClassifier,
-    unique_labels,
     write_labels,
     write_saved_model,
 )
@@ -159,11 +158,6 @@ def test_labels_must_be_told_apart(tmp_path):
     with pytest.raises(ValueError, match="one line"):
         write_labels(["a\nb", "c"], tmp_path / "labels.txt")
     assert not (tmp_path / "labels.txt").exists()
-
-
-def test_unique_labels_names_only_what_is_ambiguous():
-    found = unique_labels(("n1", "n2", "n3"), ("crane", "fish", "crane"))
-    assert found == ("crane (n1)", "fish", "crane (n3)")
 
 
 @pytest.mark.parametrize("noise", ["fixed", "stochastic"])

@@ -1,5 +1,6 @@
 """The run directory: the one unit that all command lines pass on."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -29,7 +30,9 @@ _KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An open run directory.
+    """An open run directory: what `train` and `distill` write.
+
+    `v1keras.Run` is this class. Open one by `Run.open`.
 
     Args:
         path: path of the folder.
@@ -37,9 +40,13 @@ class Run:
 
     Example:
 
-    >>> run = v1keras.training.Run.open("runs/low_noise")
+    >>> run = v1keras.Run.open("runs/low_noise")
+    >>> run.class_names[:2], run.image_size
+    (('circle', 'square'), 64)
     >>> run.load_model().output_shape
     (None, 12)
+    >>> len(run.history["val_accuracy"])
+    1
     """
 
     path: Path
@@ -95,6 +102,36 @@ class Run:
     def display_names(self) -> tuple[str, ...]:
         """Readable names of the classes, in the order of the logits."""
         return tuple(self.config["display_names"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What answers call the classes: `display_names` that are unique.
+
+        The identifier stands behind those that occur twice, as in `crane (n02012849)`.
+        """
+        shown = self.display_names
+        return tuple(
+            f"{display} ({name})" if shown.count(display) > 1 else display
+            for name, display in zip(self.class_names, shown, strict=True)
+        )
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """What each epoch measured, by column of `history.csv`, such as `"val_accuracy"`.
+
+        The dictionary is like that of `keras.callbacks.History`, with `"epoch"` (from 1)
+        and `"seconds"`; it is empty before the first epoch has finished.
+        """
+        file = self.path / HISTORY_FILE
+        if not file.is_file():
+            return {}
+        with file.open(newline="", encoding="utf-8") as lines:
+            names, *rows = csv.reader(lines)
+        columns = zip(*rows, strict=True)
+        return {
+            name: [float(value) for value in column]
+            for name, column in zip(names, columns, strict=True)
+        }
 
     @property
     def image_size(self) -> int:

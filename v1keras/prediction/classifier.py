@@ -1,0 +1,101 @@
+"""What predicts: a run, the ensemble of several, or an exported model."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from v1keras.layers import set_noise
+from v1keras.models import build_ensemble
+from v1keras.prediction.exported import is_exported, open_exported
+from v1keras.training import Run, check_same_classes
+
+RunLike = str | os.PathLike | Run
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A classifier that is ready to be shown images.
+
+    Args:
+        labels: tuple of str. What answers call the classes.
+        image_size: int. Height and width of the images, in pixels.
+        answer: callable. From pixels, uint8 (B, S, S, 3), to probabilities, float32
+            (B, classes).
+    """
+
+    labels: tuple[str, ...]
+    image_size: int
+    answer: Callable[[np.ndarray], np.ndarray]
+
+
+def open_classifier(
+    run: RunLike | Sequence[RunLike], *, noise: str | None = None, seed: int = 0
+) -> Classifier:
+    """Opens what predicts.
+
+    Args:
+        run: str, path or `Run`, or a sequence of them. A run; several, whose logits are
+            averaged; or an exported model: the folder of its versions, one version, or
+            a LiteRT file.
+        noise: str or None. `"stochastic"`, `"off"` or `"fixed"`, for runs. Defaults to
+            `None`: as saved.
+        seed: int. Seed of a noise that is given. Defaults to `0`.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        FileNotFoundError: if a run is missing or has no model yet.
+        ValueError: if a model cannot be read, runs do not fit together, or noise is
+            given for an exported model.
+
+    Example:
+
+    >>> classifier = v1keras.prediction.open_classifier("runs/student", noise="off")
+    >>> classifier.answer(np.zeros((2, 64, 64, 3), np.uint8)).shape
+    (2, 12)
+    """
+    sources = [run] if isinstance(run, RunLike) else list(run)
+    if not sources:
+        raise ValueError("`run` must name at least one run. Received: run=[]")
+    for source in sources:
+        if isinstance(source, Run) or not is_exported(Path(source)):
+            continue
+        if len(sources) > 1:
+            raise ValueError(
+                "`run` must be run directories where there are several. "
+                f"Received: run={source}, an exported model"
+            )
+        if noise is not None:
+            raise ValueError(
+                "`noise` must not be given for an exported model, which keeps the noise "
+                f"that it was exported with. Received: noise={noise}, run={source}"
+            )
+        return Classifier(*open_exported(Path(source)))
+    return _open_runs(sources, noise, seed)
+
+
+def _open_runs(sources: Sequence[RunLike], noise: str | None, seed: int) -> Classifier:
+    runs = [run if isinstance(run, Run) else Run.open(run) for run in sources]
+    check_same_classes(runs)
+    models = [run.load_model() for run in runs]
+    model = models[0] if len(models) == 1 else build_ensemble(models)
+    if noise is not None:
+        set_noise(model, noise, seed)
+    return Classifier(runs[0].labels, runs[0].image_size, _answers_of(model))
+
+
+def _answers_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    def answer(images: tf.Tensor) -> tf.Tensor:
+        logits = model(tf.cast(images, tf.float32), training=False)
+        return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+    # The number of images stays open, so that the last batch does not retrace.
+    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    function = tf.function(answer).get_concrete_function(signature)
+    return lambda images: function(tf.constant(images)).numpy()
