@@ -7,8 +7,8 @@ file system as the caller.
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from v1keras.corruptions.chunks import Chunk, write_chunk
 from v1keras.corruptions.config import CorruptionsConfig
-from v1keras.corruptions.writer import Chunk, write_chunk
 
 
 def beam_runner(

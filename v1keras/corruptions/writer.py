@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import multiprocessing
 import os
 import signal
@@ -15,21 +14,20 @@ import cv2
 import numpy as np
 import tqdm
 
-from v1keras.corruptions.apply import corrupt, default_scale
+from v1keras.corruptions.apply import default_scale
+from v1keras.corruptions.beam import beam_runner
+from v1keras.corruptions.chunks import (
+    ENCODERS,
+    Chunk,
+    chunks_of,
+    corrupt_by,
+    write_chunk,
+)
 from v1keras.corruptions.config import CorruptionsConfig
 from v1keras.corruptions.registry import canonical_name
-from v1keras.corruptions.severities import STORED_JPEG_QUALITY
-from v1keras.files import atomic_write, claim, write_json
+from v1keras.files import claim, write_json
 
 MANIFEST = "corruptions.json"
-_ENCODERS = {
-    "jpeg": (
-        ".JPEG",
-        [cv2.IMWRITE_JPEG_QUALITY, STORED_JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
-    ),
-    "png": (".png", []),
-}
-_IMAGES_PER_CHUNK = 32
 
 
 class Dataset(Protocol):
@@ -40,21 +38,6 @@ class Dataset(Protocol):
     fingerprint: str
 
     def split(self, name: str) -> Any: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Chunk:
-    """Some images in a row.
-
-    Attributes:
-        images: function without arguments that gives the uint8 array (n, H, W, 3).
-        index: tuple of int. Their positions in the data set.
-        files: tuple of str. Their paths below `corruption/severity/`.
-    """
-
-    images: Callable[[], np.ndarray]
-    index: tuple[int, ...]
-    files: tuple[str, ...]
 
 
 def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
@@ -92,7 +75,7 @@ def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
     files = file_names(split.labels, split.ids, dataset.class_names, config.format)
     # Images, seed or textures that do not fit are refused before anything is written.
     for name in {config.corruptions[0], *({"frost"} & set(config.corruptions))}:
-        _corrupted(config, np.asarray(images[:1]), name, config.severities[0], [0])
+        corrupt_by(config, np.asarray(images[:1]), name, config.severities[0], [0])
     # Corruptions and severities may be added later; everything else changes files that
     # a second call would keep.
     manifest = {
@@ -112,7 +95,7 @@ def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
         disable=None,  # only on a terminal
     )
     with bar:
-        for ready in runner(config, list(_chunks(images, files))):
+        for ready in runner(config, list(chunks_of(images, files))):
             bar.update(ready)
     return Path(config.out)
 
@@ -133,7 +116,7 @@ def file_names(
             raise ValueError(
                 f"`class_names` must be usable as names of folders. Received: {name!r}"
             )
-    suffix = _ENCODERS[format][0]
+    suffix = ENCODERS[format][0]
     files = []
     for label, identifier in zip(labels, ids, strict=True):
         name = class_names[int(label)]
@@ -149,77 +132,12 @@ def file_names(
     return files
 
 
-def write_chunk(config: CorruptionsConfig, chunk: Chunk) -> int:
-    """Corrupts the images of a chunk and writes the files that are missing.
-
-    Returns:
-        int. The number of files that are there now.
-    """
-    suffix, options = _ENCODERS[config.format]
-    images = None
-    for name in config.corruptions:
-        for severity in config.severities:
-            folder = Path(config.out, name, str(severity))
-            missing = [
-                position
-                for position, file in enumerate(chunk.files)
-                if not (folder / file).is_file()
-            ]
-            if not missing:
-                continue
-            if images is None:
-                images = chunk.images()
-            index = [chunk.index[position] for position in missing]
-            corrupted = _corrupted(config, images[missing], name, severity, index)
-            for position, image in zip(missing, corrupted, strict=True):
-                bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-                _, encoded = cv2.imencode(suffix, bgr, options)
-                with atomic_write(folder / chunk.files[position]) as temporary:
-                    temporary.write_bytes(encoded.tobytes())
-    return len(chunk.files) * len(config.corruptions) * len(config.severities)
-
-
-def _corrupted(
-    config: CorruptionsConfig,
-    images: np.ndarray,
-    name: str,
-    severity: int,
-    index: Sequence[int],
-) -> np.ndarray:
-    return corrupt(
-        images,
-        name,
-        severity,
-        seed=config.seed,
-        scale=config.scale,
-        index=index,
-        frost_textures=config.frost_textures,
-    )
-
-
-def _chunks(images: Any, files: Sequence[str]) -> Iterator[Chunk]:
-    for start in range(0, len(files), _IMAGES_PER_CHUNK):
-        stop = min(start + _IMAGES_PER_CHUNK, len(files))
-        if isinstance(images, np.ndarray):
-            # Only this part of an array is to travel to the other process.
-            read = functools.partial(np.asarray, images[start:stop])
-        else:
-            read = functools.partial(_read, images, start, stop)
-        yield Chunk(read, tuple(range(start, stop)), tuple(files[start:stop]))
-
-
-def _read(images: Any, start: int, stop: int) -> np.ndarray:
-    return np.asarray(images[start:stop])
-
-
 def _runner(
     config: CorruptionsConfig,
 ) -> Callable[[CorruptionsConfig, Iterable[Chunk]], Iterator[int]]:
     """What works on the chunks; it yields how many files each of them has."""
     if config.runner == "local":
         return _run_locally
-    from v1keras.corruptions.beam import beam_runner
-
     return beam_runner(config.beam_options)
 
 
