@@ -16,8 +16,13 @@ import numpy as np
 
 from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name
 from v1keras.data.datasets import Split, decoded_gib
-from v1keras.data.folders import check_classes, class_folders, list_classes
-from v1keras.data.images import SUFFIXES, ImageFiles, fit_image, read_many
+from v1keras.data.folders import (
+    check_classes,
+    class_folders,
+    image_files,
+    list_classes,
+)
+from v1keras.data.images import ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
 
 _ACCEPTED = (
@@ -327,16 +332,7 @@ def _tfds_cells(name: str) -> list[tuple[str, int, str]]:
 
 def _count_images(folder: Path, class_names: Sequence[str]) -> np.ndarray:
     """The number of images of each class, whose content is not looked at."""
-    return np.array(
-        [
-            sum(
-                name.lower().endswith(SUFFIXES) and name[0] != "."
-                for _, _, names in os.walk(folder / class_name)
-                for name in names
-            )
-            for class_name in class_names
-        ]
-    )
+    return np.array([len(image_files(folder / name, {})[0]) for name in class_names])
 
 
 def _are_indices(names: Sequence[str]) -> bool:

@@ -5,13 +5,19 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from v1keras.data.folders import FileList, find_images, fingerprint
-from v1keras.data.images import ImageFiles, read_image
+from v1keras.data.folders import (
+    FileList,
+    counted,
+    find_images,
+    fingerprint,
+    listed,
+)
+from v1keras.data.images import ImageFiles, UnusableImages, image_shape
 from v1keras.data.shapes import SHAPES, draw_shapes
 from v1keras.data.tfds import TfdsImages, open_builder
 
@@ -111,6 +117,7 @@ class ImageDataset:
             brings its own.
         seed: int. Draws the images that are held out.
         keep_in_memory: bool. Whether images are decoded once and kept.
+        left_out: dict. The number of files of the folder that are not used, by kind.
     """
 
     name: str
@@ -123,6 +130,7 @@ class ImageDataset:
     validation_source: str
     seed: int
     keep_in_memory: bool
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
     _opened: dict[str, Split] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +151,37 @@ class ImageDataset:
     def sizes(self) -> dict[str, int]:
         """The number of images in each split."""
         return {name: len(self._open(name)) for name in SPLITS}
+
+    def summary(self) -> str:
+        """Classes, numbers of images and files that are left out, in one line."""
+        images = ", ".join(f"{count} {name}" for name, count in self.sizes.items())
+        text = (
+            f"{self.name}: {self.num_classes} classes ({listed(self.class_names)}), "
+            f"{images} images of {self.image_size} px"
+        )
+        if self.left_out:
+            text += f"; left out: {counted(self.left_out)}"
+        return " ".join(text.split())
+
+    def check_images(self) -> None:
+        """Looks for damaged images in all splits.
+
+        Images that are kept in memory are decoded, which `split` then need not do. Of
+        others only the header and the end are looked at.
+
+        Raises:
+            UnusableImages: if images are damaged or of another kind; it names them all.
+        """
+        problems: dict[str, None] = {}
+        for name in SPLITS:
+            try:
+                split = self.split(name)
+                if isinstance(split.images, ImageFiles):
+                    split.images.check()
+            except UnusableImages as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise UnusableImages(list(problems))
 
     def split(self, name: str) -> Split:
         """Reads a split; the second call returns the same object.
@@ -183,29 +222,40 @@ class ImageDataset:
     def _test(self) -> Split:
         if "test" in self.sources:
             return self.sources["test"]()
-        whole = self.sources["all"]()
-        _, held_out = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
-        return whole.subset(held_out, "test")
+        return self._divided()[1]
 
     def _development(self) -> Split:
         """All images that are not test images."""
         if "train" in self.sources:
             return self.sources["train"]()
+        return self._divided()[0]
+
+    def _divided(self) -> tuple[Split, Split]:
+        """Training and test images where the data do not tell them apart."""
         whole = self.sources["all"]()
-        kept, _ = stratified_split(whole.labels, _TEST_FRACTION, seed=_TEST_SEED)
-        return whole.subset(kept, "train")
+        kept, held_out = stratified_split(
+            whole.labels, _TEST_FRACTION, seed=_TEST_SEED, class_names=self.class_names
+        )
+        return whole.subset(kept, "train"), whole.subset(held_out, "test")
 
     def _open_fold(self) -> None:
         whole = self._development()
         kept, held_out = stratified_split(
-            whole.labels, self.validation_fraction, seed=self.seed
+            whole.labels,
+            self.validation_fraction,
+            seed=self.seed,
+            class_names=self.class_names,
         )
         self._opened["train"] = whole.subset(kept)
         self._opened["validation"] = whole.subset(held_out, "validation")
 
 
 def stratified_split(
-    labels: np.ndarray, fraction: float, *, seed: int
+    labels: np.ndarray,
+    fraction: float,
+    *,
+    seed: int,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides images so that every class gives the same share.
 
@@ -216,6 +266,8 @@ def stratified_split(
         labels: int array (n,).
         fraction: float. The share that is held out, between 0 and 1.
         seed: int. Which images, not negative.
+        class_names: sequence of str or None. What messages call the classes; `None`
+            takes the labels. Defaults to `None`.
 
     Returns:
         A tuple `(kept, held_out)` of sorted index arrays.
@@ -223,14 +275,19 @@ def stratified_split(
     Raises:
         ValueError: if a class has fewer than two images.
     """
+    found, counts = np.unique(labels, return_counts=True)
+    if (counts < 2).any():
+        single = [
+            str(label) if class_names is None else class_names[label]
+            for label in found[counts < 2]
+        ]
+        raise ValueError(
+            "Every class must have at least two images where some are held out. "
+            f"Received: one image of {listed(single)}"
+        )
     held_out = []
-    for label in np.unique(labels):
+    for label in found:
         members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise ValueError(
-                "`labels` must hold at least two images of each class. "
-                f"Received: {len(members)} of the class with label {label}"
-            )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         # One stream a class: the draw does not depend on what other classes there are.
         rng = np.random.default_rng([seed, int(label)])
@@ -384,6 +441,7 @@ def _folder_parts(name: str, image_size: int | None, memory_limit: float) -> dic
         "fingerprint": fingerprint(folders.splits),
         "sources": sources,
         "keep_in_memory": decoded_gib(count, size) <= memory_limit,
+        "left_out": folders.left_out,
     }
 
 
@@ -393,16 +451,18 @@ def decoded_gib(count: int, image_size: int) -> float:
 
 
 def _common_size(splits: dict[str, FileList]) -> int:
-    """The size of the first image of each class, if it is one and square."""
-    shapes = set()
+    """The size of the images, if it is one and square."""
+    size = None
     for files in splits.values():
-        _, first = np.unique(files.labels, return_index=True)
-        shapes |= {read_image(files.paths[index]).shape[:2] for index in first}
-    if len(shapes) == 1:
-        height, width = shapes.pop()
-        if height == width:
-            return height
-    return _IMAGE_SIZE_OF_MIXED
+        for path in files.paths:
+            try:
+                height, width = image_shape(Path(path).read_bytes(), path)
+            except ValueError:
+                continue  # reported with all others when they are read
+            if height != width or size not in (None, height):
+                return _IMAGE_SIZE_OF_MIXED
+            size = height
+    return size or _IMAGE_SIZE_OF_MIXED
 
 
 def _tfds_parts(

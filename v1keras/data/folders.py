@@ -1,12 +1,14 @@
 """Where the images and labels of a data set on disk are.
 
 Three layouts are understood: the official one of Tiny ImageNet, `train/` beside
-`val/` or `test/` with one folder for each class, and class folders alone.
+`val/` or `test/` (or synonyms) with one folder for each class, and class folders alone.
 """
 
+import collections
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,14 @@ import numpy as np
 
 from v1keras.data.images import SUFFIXES
 
-_HELD_OUT = ("test", "val", "validation")
+# Training, training_set, seg_train, Test, testing, valid, validation-images, ...
+_SPLIT_FOLDER = re.compile(
+    r"(?:seg_)?(?:(train|training)|(test|testing)|(val|valid|validation))"
+    r"(?:[ _-]?(?:set|data|images))?",
+    re.IGNORECASE,
+)
+_ROLES = ("train", "test", "val")
+_USUAL_NAMES = ("train", "test", "val", "validation")
 _HASHED_FILES = 1024
 # `os.path` instead of `Path` in the loops over files (the marked lines): it is several
 # times faster, which counts for the million files of ImageNet.
@@ -44,11 +53,14 @@ class Folders:
         display_names: tuple of str. What a reader calls the classes.
         splits: dict. `FileList` by the name "train", "test" or "validation"; "all"
             alone where the folders do not tell training from test images.
+        left_out: dict. The number of files that are not in any split, by kind
+            ("*.gif").
     """
 
     class_names: tuple[str, ...]
     display_names: tuple[str, ...]
     splits: dict[str, FileList]
+    left_out: dict[str, int]
 
 
 def find_images(root: str | os.PathLike) -> Folders:
@@ -68,19 +80,16 @@ def find_images(root: str | os.PathLike) -> Folders:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"`name` must be a folder. Received: name={root}")
+    left_out: collections.Counter[str] = collections.Counter()
     if (root / "val" / "val_annotations.txt").is_file():
-        class_names, splits = _tiny_imagenet(root)
-    elif (root / "train").is_dir():
-        class_names, splits = _train_and_held_out(root)
+        class_names, splits = _tiny_imagenet(root, left_out)
+    elif split_folders := _split_folders(root):
+        class_names, splits = _train_and_held_out(root, split_folders, left_out)
     else:
-        class_names = class_folders(root)
-        splits = {"all": list_classes(root, class_names)}
-    if len(class_names) < 2:
-        raise ValueError(
-            "`name` must be a folder with at least two class folders. "
-            f"Received: name={root} with {len(class_names)}"
-        )
-    return Folders(class_names, _display_names(root, class_names), splits)
+        class_names = _classes(root)
+        splits = {"all": _list_training(root, class_names, left_out)}
+    display_names = _display_names(root, class_names)
+    return Folders(class_names, display_names, splits, dict(left_out))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -90,29 +99,42 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def list_classes(folder: Path, class_names: Sequence[str]) -> FileList:
+def list_classes(
+    folder: Path,
+    class_names: Sequence[str],
+    left_out: collections.Counter[str] | None = None,
+) -> FileList:
     """Lists the images of class folders, by class, then by name.
+
+    Links are followed.
 
     Args:
         folder: path. The folder that holds one folder for each class.
         class_names: sequence of str. The classes in the order of their labels.
+        left_out: `Counter` or None. Counts the files that are not listed, by kind.
+            Defaults to `None`.
 
     Returns:
         A `FileList`.
 
     Raises:
-        ValueError: if a class has no images.
+        ValueError: if a class has no images, or links lead to a folder twice.
     """
     paths, labels = [], []
+    seen: dict[str, str] = {}
     for label, name in enumerate(class_names):
-        found = _image_files(folder / name)
+        found, others = image_files(folder / name, seen)
+        if left_out is not None:
+            left_out.update(others)
         if not found:
             raise ValueError(
-                f"Every class must have images (*{', *'.join(SUFFIXES)}). "
-                f"Received: no image in {folder / name}"
+                f"Every class must have images (*{', *'.join(SUFFIXES)}). Received: "
+                f"no image in {folder / name}{_only(others)}"
             )
         paths += found
         labels += [label] * len(found)
+    if left_out is not None and (loose := _loose_images(folder)):
+        left_out["images outside of class folders"] += loose
     ids = tuple(Path(path).relative_to(folder).as_posix() for path in paths)
     return FileList(tuple(paths), np.array(labels, np.int32), ids)
 
@@ -141,24 +163,132 @@ def fingerprint(splits: dict[str, FileList]) -> str:
     return digest.hexdigest()
 
 
-def _image_files(folder: Path) -> list[str]:
-    """Image files below `folder`, sorted; `folder` itself may be missing."""
-    found = []
-    for parent, _, names in os.walk(folder):
-        found += [
-            os.path.join(parent, name)  # noqa: PTH118
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+def image_files(
+    folder: Path, seen: dict[str, str]
+) -> tuple[list[str], collections.Counter[str]]:
+    """The image files below `folder`, sorted, and how many other files there are.
+
+    Args:
+        folder: path.
+        seen: dict. The folders that were read before, by their real path; extended.
+
+    Raises:
+        OSError: if a folder cannot be read.
+        ValueError: if links lead to a folder twice.
+    """
+    found, others = [], collections.Counter()
+    for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:
+            # A link to a folder around it would be followed without end, and one to
+            # another class would give its images two labels.
+            raise ValueError(
+                "Every folder of images must be there once. Received: "
+                f"{parent}, a link to {seen[place]}"
+            )
+        seen[place] = parent
+        for name in names:
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(SUFFIXES):
+                found.append(os.path.join(parent, name))  # noqa: PTH118
+            else:
+                ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
+                others[f"*{ending}" if ending else "without an ending"] += 1
+    return sorted(found), others
 
 
-def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _only(others: collections.Counter[str]) -> str:
+    return f", only {counted(others)}" if others else ""
+
+
+def counted(kinds: dict[str, int]) -> str:
+    """Numbers of files by kind, such as "12 *.gif, 3 *.heic"."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _loose_images(folder: Path) -> int:
+    """The number of images that lie in no folder."""
+    with os.scandir(folder) as entries:
+        return sum(e.name.lower().endswith(SUFFIXES) and e.is_file() for e in entries)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """The classes of a folder with training images: at least two."""
+    names = class_folders(folder)
+    if len(names) < 2:
+        images = _loose_images(folder)
+        what = f"the class folder {names[0]} alone" if names else "no class folders"
+        holds = f"{images} images and {what}" if images else what
+        question = "; did you mean its parent?" if images and not names else ""
+        raise ValueError(
+            "`name` must be a folder with at least two class folders. "
+            f"Received: {folder}, which holds {holds}{question}"
+        )
+    return names
+
+
+def _list_training(
+    folder: Path, class_names: Sequence[str], left_out: collections.Counter[str]
+) -> FileList:
+    """`list_classes`, if the class folders look like classes."""
+    files = list_classes(folder, class_names, left_out)
+    parts = [name.split("/") for name in files.ids]
+    if all(len(part) > 2 for part in parts):
+        inner: dict[str, set[str]] = collections.defaultdict(set)
+        for part in parts:
+            inner[part[0]].add(part[1])
+        common = set.intersection(*inner.values())
+        # One is normal: Tiny ImageNet keeps the images of each class in images/.
+        if len(common) > 1:
+            raise ValueError(
+                "Class folders must hold the images of one class. Received: "
+                f"{folder}, whose folders {listed(class_names)} hold nothing but "
+                f"the same folders, {listed(sorted(common))}; are these the classes?"
+            )
+    return files
+
+
+def _split_folders(root: Path) -> dict[str, list[Path]]:
+    """The folders of training and held-out images by role, if `root` has such.
+
+    A class may be called "Train": without held-out images beside it, or with images
+    instead of folders in it, it is one.
+    """
+    names = class_folders(root)
+    matches = {name: _SPLIT_FOLDER.fullmatch(name) for name in names}
+    found: dict[str, list[Path]] = {role: [] for role in _ROLES}
+    for name, match in matches.items():
+        # ImageNet's test/ has no class folders because its labels are not public.
+        if match and class_folders(root / name):
+            found[_ROLES[match.lastindex - 1]].append(root / name)
+    for role, folders in found.items():
+        if len(folders) > 1:
+            usual = [folder for folder in folders if folder.name in _USUAL_NAMES]
+            if not usual:
+                raise ValueError(
+                    f"`name` must hold one folder of {role} images. Received: "
+                    f"name={root} with {listed([f.name for f in folders])}"
+                )
+            found[role] = usual
+    is_divided = bool(found["train"] and (found["test"] or found["val"]))
+    if "train" in names or is_divided or (names and all(matches.values())):
+        return found
+    return {}
+
+
+def _tiny_imagenet(
+    root: Path, left_out: collections.Counter[str]
+) -> tuple[tuple[str, ...], dict[str, FileList]]:
     if not (root / "train").is_dir():
         raise ValueError(
             f"`name` must hold train/ beside val/val_annotations.txt. Received: name={root}"
         )
-    class_names = class_folders(root / "train")
+    class_names = _classes(root / "train")
     label_of = {name: label for label, name in enumerate(class_names)}
     annotations = root / "val" / "val_annotations.txt"
     rows = []
@@ -177,7 +307,7 @@ def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
     if empty:
         raise ValueError(
             "`val_annotations.txt` must name images of every class. Received: none for "
-            f"{_listed(class_names[label] for label in empty)} in {annotations}"
+            f"{listed([class_names[label] for label in sorted(empty)])} in {annotations}"
         )
     paths = tuple(str(root / "val" / "images" / name) for _, name in rows)
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113
@@ -191,29 +321,34 @@ def _tiny_imagenet(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
         np.array([label for label, _ in rows], np.int32),
         tuple(f"{class_names[label]}/{name}" for label, name in rows),
     )
-    train = list_classes(root / "train", class_names)
+    train = _list_training(root / "train", class_names, left_out)
     return class_names, {"train": train, "test": test}
 
 
-def _train_and_held_out(root: Path) -> tuple[tuple[str, ...], dict[str, FileList]]:
-    class_names = class_folders(root / "train")
-    splits = {"train": list_classes(root / "train", class_names)}
-    # ImageNet's test/ has no class folders because its labels are not public.
-    held_out = [
-        name
-        for name in _HELD_OUT
-        if (root / name).is_dir() and class_folders(root / name)
-    ]
-    if not held_out:
+def _train_and_held_out(
+    root: Path,
+    folders: dict[str, list[Path]],
+    left_out: collections.Counter[str],
+) -> tuple[tuple[str, ...], dict[str, FileList]]:
+    held_out = folders["test"] + folders["val"]
+    if not folders["train"] or not held_out:
         raise ValueError(
-            "`name` must hold val/ or test/ with class folders beside train/. "
-            f"Received: name={root}"
+            "`name` must hold train/ and val/ or test/ (or synonyms), all with class "
+            f"folders. Received: name={root} with {listed(class_folders(root))}"
         )
-    roles = dict(zip(("test", "validation"), held_out, strict=False))
-    for role, name in roles.items():
-        check_classes(class_folders(root / name), class_names, root / name)
-        splits[role] = list_classes(root / name, class_names)
+    train = _unwrapped(folders["train"][0])
+    class_names = _classes(train)
+    splits = {"train": _list_training(train, class_names, left_out)}
+    for role, outer in zip(("test", "validation"), held_out, strict=False):
+        folder = _unwrapped(outer)
+        check_classes(class_folders(folder), class_names, folder)
+        splits[role] = list_classes(folder, class_names, left_out)
     return class_names, splits
+
+
+def _unwrapped(folder: Path) -> Path:
+    """The inner folder where archives hold seg_train/seg_train/."""
+    return folder / folder.name if class_folders(folder) == (folder.name,) else folder
 
 
 def check_classes(
@@ -223,16 +358,16 @@ def check_classes(
     missing = sorted(set(expected) - set(found))
     unknown = sorted(set(found) - set(expected))
     if missing or unknown:
-        parts = [f"missing there: {_listed(missing)}"] if missing else []
-        parts += [f"only there: {_listed(unknown)}"] if unknown else []
+        parts = [f"missing there: {listed(missing)}"] if missing else []
+        parts += [f"only there: {listed(unknown)}"] if unknown else []
         raise ValueError(
             f"Class folders must be the same everywhere. Received: {place}, "
             f"{'; '.join(parts)}"
         )
 
 
-def _listed(names: Sequence[str]) -> str:
-    names = sorted(names)
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 

@@ -1,5 +1,6 @@
 """Image files to uint8 RGB arrays of one size."""
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of the files that count as images, in lower case."""
@@ -18,7 +20,29 @@ _ACCEPTED = (
 # How each format begins and what must stand in the second half of a whole file.
 # OpenCV fills the missing part of a truncated file with grey and says nothing.
 _END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
+# What Pillow calls these formats, how TIFF files begin, and two of their tags.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _FILES_PER_TASK = 64
+_LISTED_PROBLEMS = 100
+
+
+class UnusableImages(ValueError):
+    """Several images that cannot be used, all named.
+
+    Args:
+        problems: sequence of str. One message for each image.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        shown = self.problems[:_LISTED_PROBLEMS]
+        if len(self.problems) > len(shown):
+            shown.append(f"and {len(self.problems) - len(shown)} others")
+        count = len(self.problems)
+        start = [f"{count} images cannot be used."] if count > 1 else []
+        super().__init__(" ".join(start + shown))
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -42,9 +66,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     if data and _is_whole(data):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(
-            f"An image must be undamaged. Received: {name}, which cannot be read"
-        )
+        raise ValueError(_damaged(name))
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)
     if image.dtype != np.uint8:
@@ -60,12 +82,43 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     raise ValueError(f"{_ACCEPTED}. Received: {kind} in {name}")
 
 
+def image_shape(data: bytes, name: str) -> tuple[int, int]:
+    """The height and width that an encoded image announces; it is not decoded.
+
+    Args:
+        data: bytes. The content of the file.
+        name: str. What to call the image in messages.
+
+    Returns:
+        tuple of int, `(height, width)`.
+
+    Raises:
+        ValueError: if there is no header of an image.
+    """
+    try:
+        if data[:4] in _TIFF_STARTS:
+            # Pillow opens fewer kinds of pixels than OpenCV; the tags tell the size.
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+            file = io.BytesIO(data)
+            file.seek(tags.next)
+            tags.load(file)
+            return int(tags[_TIFF_HEIGHT]), int(tags[_TIFF_WIDTH])
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.height, image.width
+    except Exception as error:  # whatever Pillow raises on a damaged header
+        raise ValueError(_damaged(name)) from error
+
+
 def _is_whole(data: bytes) -> bool:
     for start, end in _END_MARKERS.items():
         if data.startswith(start):
             # Some writers leave padding after the end, hence not just the last bytes.
             return data.find(end, len(data) // 2) >= 0
     return True
+
+
+def _damaged(name: str) -> str:
+    return f"An image must be undamaged. Received: {name}, which cannot be read"
 
 
 def fit_image(image: np.ndarray, image_size: int) -> np.ndarray:
@@ -113,6 +166,25 @@ def read_image(path: str | os.PathLike, image_size: int | None = None) -> np.nda
     return image if image_size is None else fit_image(image, image_size)
 
 
+def check_image(path: str | os.PathLike) -> tuple[int, int]:
+    """Checks the header and the end of an image file, without decoding it.
+
+    Args:
+        path: str or path. The file.
+
+    Returns:
+        tuple of int, the `(height, width)` that it announces.
+
+    Raises:
+        ValueError: if the header is damaged or the end is missing.
+    """
+    data = Path(path).read_bytes()
+    shape = image_shape(data, str(path))
+    if not _is_whole(data):
+        raise ValueError(_damaged(str(path)))
+    return shape
+
+
 def read_many(read: Callable[[int], np.ndarray], out: np.ndarray) -> np.ndarray:
     """Fills `out[i] = read(i)` for all i, in parallel threads.
 
@@ -124,28 +196,46 @@ def read_many(read: Callable[[int], np.ndarray], out: np.ndarray) -> np.ndarray:
 
     Returns:
         `out`.
+
+    Raises:
+        UnusableImages: if `read` raised a `ValueError`; it tells them all.
     """
 
-    def fill(start: int) -> None:
-        for index in range(start, min(start + _FILES_PER_TASK, len(out))):
-            out[index] = read(index)
+    def fill(index: int) -> None:
+        out[index] = read(index)
 
-    starts = range(0, len(out), _FILES_PER_TASK)
-    if len(starts) < 2:
-        for start in starts:
-            fill(start)
-        return out
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(fill, start) for start in starts]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            # Without this, an unreadable first file would be reported only after
-            # all others have been read.
-            pool.shutdown(cancel_futures=True)
-            raise
+    for_each(fill, len(out))
     return out
+
+
+def for_each(do: Callable[[int], object], count: int) -> None:
+    """Calls `do(i)` for i in 0..count - 1, in parallel threads.
+
+    Args:
+        do: callable that takes an index.
+        count: int. How many calls.
+
+    Raises:
+        UnusableImages: if `do` raised a `ValueError`; it tells them all.
+    """
+
+    def run(start: int) -> list[str]:
+        problems = []
+        for index in range(start, min(start + _FILES_PER_TASK, count)):
+            try:
+                do(index)
+            except ValueError as error:
+                problems.append(str(error))
+        return problems
+
+    starts = range(0, count, _FILES_PER_TASK)
+    if len(starts) < 2:
+        problems = [problem for start in starts for problem in run(start)]
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            problems = [problem for part in pool.map(run, starts) for problem in part]
+    if problems:
+        raise UnusableImages(problems)
 
 
 class ImageFiles:
@@ -193,6 +283,14 @@ class ImageFiles:
     ) -> np.ndarray:
         images = self[:]
         return images if dtype is None else images.astype(dtype, copy=False)
+
+    def check(self) -> None:
+        """Reads the files without decoding them.
+
+        Raises:
+            UnusableImages: if files are missing their header or their end.
+        """
+        for_each(lambda index: check_image(self.paths[index]), len(self))
 
     def subset(self, indices: np.ndarray) -> "ImageFiles":
         """The files at `indices`, not yet read."""

@@ -71,6 +71,7 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     ...     out="runs/sf_low",
     ... )
     >>> run = v1keras.training.train(config)
+    shapes:240:24: 12 classes (circle, square, ...
     2/2 - ...
     >>> run.load_model().output_shape
     (None, 12)
@@ -118,6 +119,7 @@ def distill(
     ...     out="runs/taught",
     ... )
     >>> run = v1keras.training.distill(config)
+    shapes:240:24: 12 classes (circle, square, ...
     2/2 - ...
     >>> run.load_model().output_shape
     (None, 12)
@@ -314,8 +316,8 @@ def _steps(config: TrainConfig, dataset: ImageDataset) -> int:
 
 
 def open_dataset(config: TrainConfig) -> ImageDataset:
-    """Opens the data set that a configuration names, with its splits."""
-    return load_dataset(
+    """Opens the data set that a configuration names, checks and prints what it is."""
+    dataset = load_dataset(
         config.dataset,
         image_size=config.image_size,
         validation_fraction=config.validation_fraction,
@@ -323,6 +325,9 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
         seed=config.split_seed,
         data_dir=config.data_dir,
     )
+    dataset.check_images()
+    print(dataset.summary())
+    return dataset
 
 
 def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
