@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from v1keras.command_line import check_choices, option, require
+from v1keras.command_line import check_values, option, require
 from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
@@ -37,7 +37,7 @@ class PredictConfig:
     batch_size: int = option(32, "How many images the model is shown at once.")
 
     def __post_init__(self):
-        check_choices(self)
+        check_values(self)
         require(self, "top", self.top >= 1, "at least 1")
         require(self, "seed", self.seed >= 0, "at least 0")
         require(self, "batch_size", self.batch_size >= 1, "at least 1")
