@@ -7,8 +7,10 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import v1keras
+from export import ExportConfig, export_run
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 
 MODELS = ("base", "member", "interrupted", "student", "ensemble")
@@ -90,6 +92,21 @@ def test_an_interrupted_run_resumes(saved, tmp_path):
     losses = [float(row["loss"]) for row in csv.DictReader(after)]
     # It learns on from where it was, not from the start.
     assert losses[1] < losses[0]
+
+
+@pytest.mark.slow
+def test_saved_runs_are_exported(saved, tmp_path):
+    runs = [str(saved / "runs" / name) for name in ("base", "student")]
+    config = ExportConfig(
+        run=tuple(runs), out=str(tmp_path / "both"), min_accuracy=0.001, images=64
+    )
+    result = export_run(config)
+    assert result.litert.is_file()
+    with np.load(saved / "logits.npz") as expected:
+        served = tf.saved_model.load(result.path).signatures["serving_default"]
+        found = served(images=tf.constant(expected["images"], tf.float32))["logits"]
+        mean = (expected["base"] + expected["student"]) / 2
+        np.testing.assert_allclose(found, mean, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["member", "student"])
