@@ -80,6 +80,17 @@ def test_another_folder_is_refused_by_what_differs(tmp_path, expected, message):
         claim(tmp_path, "r.json", expected, what="study", defaults=defaults)
 
 
+def test_what_else_differs_is_asked_for_last(tmp_path):
+    write_json(tmp_path / "r.json", {"a": 1, "sizes": [3]})
+    common = {"record": "r.json", "what": "run"}
+    changes = [lambda record: [f"{record['sizes'][0]} images"], lambda record: []]
+    with pytest.raises(FileExistsError, match=r"which has 3 images$"):
+        claim(tmp_path, expected={"a": 1}, changes=changes[0], **common)
+    with pytest.raises(FileExistsError, match=r"which has a=1 instead of a=2$"):
+        claim(tmp_path, expected={"a": 2}, changes=changes[0], **common)
+    assert claim(tmp_path, expected={"a": 1}, changes=changes[1], **common)["a"] == 1
+
+
 @pytest.mark.parametrize("content", [None, "{half", "[]"])
 def test_a_folder_without_a_record_is_refused(tmp_path, content):
     (tmp_path / "thesis.tex").write_text("")

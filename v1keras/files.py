@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def claim(
     *,
     what: str,
     defaults: Mapping[str, Any] | None = None,
+    changes: Callable[[dict[str, Any]], Sequence[str]] | None = None,
     name: str = "out",
 ) -> dict[str, Any] | None:
     """The one answer to whether work may start in a folder or be resumed there.
@@ -115,6 +116,8 @@ def claim(
         what: str. What the folder should be, such as `"run"`, for messages.
         defaults: mapping or None. What entries mean that a record lacks because it was
             written before there were such entries. Defaults to `None`.
+        changes: callable or None. Takes a record that has what is expected and gives
+            what else differs, in words that follow "which has". Defaults to `None`.
         name: str. The argument that names the folder, for messages. Defaults to
             `"out"`.
 
@@ -144,6 +147,8 @@ def claim(
     else:
         plain = json.loads(json.dumps([dict(expected), dict(defaults or {})]))
         different = list(_differences(stored, *plain))
+        if changes is not None and not different:
+            different = list(changes(stored))
     if different:
         raise FileExistsError(
             f"`{name}` must be a new folder or hold the same {what}, which is then "

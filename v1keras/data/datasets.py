@@ -403,6 +403,7 @@ def _shapes_parts(name: str, image_size: int | None) -> dict:
     train, test = [*counts, *_SHAPES_COUNTS[len(counts) :]]
     size = image_size or _SHAPES_SIZE
 
+    # Another way of drawing is another data set: two images of each class tell.
     sample, _ = draw_shapes(2 * len(SHAPES), image_size=size)
     digest = hashlib.sha256(f"shapes {size} {train} {test}".encode() + sample.tobytes())
     return {

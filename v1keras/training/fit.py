@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -27,6 +28,7 @@ from v1keras.models import (
 from v1keras.quiet import verbosity
 from v1keras.training.checkpoint import RunCheckpoint
 from v1keras.training.config import DistillConfig, TrainConfig
+from v1keras.training.data_changes import data_changes
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
 from v1keras.training.run import (
@@ -46,7 +48,9 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     """Trains one classifier and writes its run directory.
 
     An interrupted run resumes from its last finished epoch; a finished one is
-    returned as it is.
+    returned as it is. Either is refused if the data set has changed since it was begun.
+    A finished run is not compared where its folder of images is gone, or where the data
+    set would have to be fetched by TensorFlow Datasets.
 
     Args:
         config: `TrainConfig`.
@@ -57,7 +61,8 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
         `Run`.
 
     Raises:
-        FileExistsError: if `config.out` is something else than this run.
+        FileExistsError: if `config.out` is something else than this run, or was begun
+            with other data.
         ValueError, FileNotFoundError: if the configuration or data are unusable.
 
     Example:
@@ -76,11 +81,9 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     >>> run.load_model().output_shape
     (None, 12)
     """
-    finished = _finished_run(config, "member")
+    dataset, finished = _open(config, "member", dataset)
     if finished is not None:
         return finished
-    if dataset is None:
-        dataset = open_dataset(config)
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         model = _classifier(config, dataset)
         checkpoint = _begin(config, "member", dataset, model, LabelLoss())
@@ -104,7 +107,8 @@ def distill(
         `Run`.
 
     Raises:
-        FileExistsError: if `config.out` is something else than this run.
+        FileExistsError: if `config.out` is something else than this run, or was begun
+            with other data.
         ValueError, FileNotFoundError: if members, configuration or data are unusable
             or do not fit each other.
 
@@ -135,11 +139,9 @@ def distill(
             f"resumes it. Received: members={','.join(unfinished)}, not finished"
         )
 
-    finished = _finished_run(config, "student")
+    dataset, finished = _open(config, "student", dataset)
     if finished is not None:
         return finished
-    if dataset is None:
-        dataset = open_dataset(config)
     check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
     teacher = logits = None
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
@@ -198,9 +200,26 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
     )
 
 
-def _finished_run(config: TrainConfig, kind: str) -> Run | None:
-    """The run if it is finished, `None` if it can be begun or resumed."""
-    stored = claim(
+def _open(
+    config: TrainConfig, kind: str, dataset: ImageDataset | None
+) -> tuple[ImageDataset | None, Run | None]:
+    """The data set, and the run if it is finished.
+
+    The data set is `None` only beside a finished run, where opening it could mean a
+    download.
+    """
+    stored = _claim(config, kind)
+    run = None if stored is None else Run.open(config.out)
+    is_finished = run is not None and run.is_finished
+    if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
+        dataset = open_dataset(config)
+    if run is not None and dataset is not None:
+        _claim(config, kind, changes=lambda _: data_changes(run, dataset))
+    return dataset, run if is_finished else None
+
+
+def _claim(config: TrainConfig, kind: str, **further: Any) -> dict[str, Any] | None:
+    return claim(
         config.out,
         CONFIG_FILE,
         {
@@ -210,11 +229,13 @@ def _finished_run(config: TrainConfig, kind: str) -> Run | None:
         },
         what="run",
         defaults={"settings": defaults_of(type(config))},
+        **further,
     )
-    folder = Path(config.out)
-    if stored is None or not Run(folder, stored).is_finished:
-        return None
-    return Run.open(folder)
+
+
+def _is_at_hand(dataset: str) -> bool:
+    """Whether a data set is drawn or in a folder, so that it need not be fetched."""
+    return dataset.partition(":")[0] == "shapes" or Path(dataset).expanduser().is_dir()
 
 
 def _gabors_fingerprint(config: TrainConfig) -> str | None:

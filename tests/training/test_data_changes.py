@@ -1,0 +1,133 @@
+"""A run goes on with the data that it was begun with, or not at all."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from v1keras.data import load_dataset
+from v1keras.files import write_json
+from v1keras.training import DistillConfig, Run, distill, open_dataset, train
+from v1keras.training.data_changes import data_changes
+from v1keras.training.fit import _record
+
+CLASSES = ("cat", "dog", "fox")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Class folders of 20 images each."""
+    generator = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(20):
+            image = generator.integers(0, 256, (32, 32, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / "pets" / name / f"{index:02d}.png"), image)
+    return tmp_path / "pets"
+
+
+def rename_class(folder):
+    (folder / "dog").rename(folder / "wolf")
+
+
+def add_images(folder):
+    for index in range(5):
+        shutil.copy(folder / "cat" / "00.png", folder / "cat" / f"new_{index}.png")
+
+
+def remove_images(folder):
+    for index in range(10):
+        (folder / "dog" / f"{index:02d}.png").unlink()
+
+
+def add_class(folder):
+    shutil.copytree(folder / "dog", folder / "owl")
+
+
+def remove_class(folder):
+    shutil.rmtree(folder / "dog")
+
+
+def change_pixels(folder):
+    file = folder / "cat" / "03.png"
+    cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+
+
+def enlarge(folder):
+    for file in folder.rglob("*.png"):
+        cv2.imwrite(str(file), cv2.resize(cv2.imread(str(file)), (48, 48)))
+
+
+CHANGES = {
+    rename_class: "class dog where `dataset` now has class wolf",
+    add_class: "no class owl, which `dataset` now has",
+    remove_class: "class dog, which `dataset` no longer has",
+    add_images: r"36 train images where `dataset` now has 39 \(3 more\)",
+    remove_images: r"36 train images where `dataset` now has 30 \(6 fewer\)",
+    change_pixels: "other images, or other names of them, than `dataset` now has",
+    enlarge: "images of 32 pixels where `dataset` now has 48",
+}
+
+
+def begin(config, **entries):
+    """Writes what a run notes at its beginning."""
+    record = _record(config, "member", open_dataset(config))
+    write_json(f"{config.out}/config.json", {**record, **entries})
+
+
+@pytest.fixture
+def config(tiny, change, folder):
+    return change(tiny, dataset=str(folder), image_size=None, visual_degrees=None)
+
+
+@pytest.mark.parametrize("result", [None, {"best_epoch": 1}], ids=["begun", "finished"])
+@pytest.mark.parametrize("alter", CHANGES, ids=lambda alter: alter.__name__)
+def test_changed_data_are_refused(config, folder, alter, result):
+    begin(config, result=result)
+    before = Path(config.out, "config.json").read_bytes()
+    alter(folder)
+    with pytest.raises(FileExistsError, match=f"hold the same run.*{CHANGES[alter]}"):
+        train(config)
+    assert Path(config.out, "config.json").read_bytes() == before
+
+
+def test_the_same_data_are_the_same(config):
+    begin(config)
+    run = Run.open(config.out)
+    assert data_changes(run, open_dataset(config)) == []
+
+
+def test_classes_in_another_order_are_refused(config):
+    begin(config, class_names=["fox", "dog", "cat"])
+    with pytest.raises(FileExistsError, match="its classes in another order"):
+        train(config)
+
+
+def test_a_finished_run_outlives_its_images(config, folder):
+    begin(config, result={"best_epoch": 1})
+    shutil.rmtree(folder)
+    assert train(config).is_finished
+
+
+def test_a_student_is_refused_too(tiny, members, tmp_path):
+    settings = {**vars(tiny), "out": str(tmp_path / "student")}
+    config = DistillConfig(**settings, members=(members["no_noise"],))
+    write_json(
+        f"{config.out}/config.json",
+        {
+            **_record(config, "student", open_dataset(config)),
+            "data": {"fingerprint": "0" * 64, "sizes": {}},
+        },
+    )
+    with pytest.raises(FileExistsError, match="other images"):
+        distill(config)
+
+
+@pytest.mark.parametrize("name", ["base", "member", "interrupted", "student"])
+def test_runs_of_version_0_1_0_know_their_data(golden_dir, name):
+    run = Run.open(golden_dir / "saved_by_0.1.0" / "runs" / name)
+    settings = run.config["settings"]
+    dataset = load_dataset(settings["dataset"], image_size=settings["image_size"])
+    assert data_changes(run, dataset) == []
