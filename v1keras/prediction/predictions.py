@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from v1keras.corruptions import corrupt as corrupt_images
+from v1keras.data.folders import counted, image_files
 from v1keras.data.images import SUFFIXES, read_image
 from v1keras.prediction.classifier import Classifier, RunLike, open_classifier
 from v1keras.prediction.config import parse_corruption
@@ -153,11 +154,12 @@ def find_image_files(
 
     Args:
         images: str or path, or a sequence of them. Of a folder, what ends like an
-            image at any depth, without hidden files and folders.
+            image at any depth, links followed, without hidden files and folders.
 
     Raises:
-        FileNotFoundError: if a path does not exist.
-        ValueError: if a folder holds no images, or there are no paths.
+        OSError: if a path does not exist or a folder cannot be read.
+        ValueError: if a folder holds no images, links lead to a folder twice, or there
+            are no paths.
     """
     given = [images] if isinstance(images, str | os.PathLike) else list(images)
     if not given:
@@ -167,13 +169,16 @@ def find_image_files(
         if path.is_file():
             paths.append(str(path))
         elif path.is_dir():
-            found = sorted(_images_below(path))
-            if not found:
+            found, others = image_files(path, {})
+            # Such as .thumbnails/.
+            shown = [file for file in found if not _is_hidden(file, path)]
+            if not shown:
+                only = f", only {counted(others)}" if others else ""
                 raise ValueError(
                     f"`images` must hold images (*{', *'.join(SUFFIXES)}). "
-                    f"Received: images={path}"
+                    f"Received: no image in {path}{only}"
                 )
-            paths += found
+            paths += shown
         else:
             raise FileNotFoundError(
                 f"`images` must be files or folders that exist. Received: images={path}"
@@ -181,12 +186,8 @@ def find_image_files(
     return paths
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield str(Path(parent, name))
+def _is_hidden(file: str, folder: Path) -> bool:
+    return any(part.startswith(".") for part in Path(file).relative_to(folder).parts)
 
 
 def _read_ahead(
