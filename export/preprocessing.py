@@ -5,13 +5,17 @@ it loads a data set stands here once more, in TensorFlow operations; a test hold
 the two together.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-MAX_PIXELS = 2**25
-"""Images that are larger, or would be once their shorter side is resized, are refused
-before they are decoded: a small file can announce an image that fills the memory. 33.5
-megapixels, 100 MB once decoded."""
+from v1keras.data.images import MAX_PIXELS
 
+_ORIENTATION = 274  # its tag in EXIF data
+_EXIF = int.from_bytes(b"Exif\0\0", "big")
+_EXIF_CHUNK = int.from_bytes(b"eXIf", "big")
+_IDAT = int.from_bytes(b"IDAT", "big")
+_PADDING = b"\0" * 16
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,7 +39,7 @@ def decode_batch(encoded: tf.Tensor, image_size: int) -> tf.Tensor:
 def decode_image(
     encoded: tf.Tensor, image_size: int, index: tf.Tensor | int = 0
 ) -> tf.Tensor:
-    """Decodes one image, resizes its shorter side and crops its centre.
+    """Decodes one image, turns it as its EXIF data say, resizes and crops it.
 
     Args:
         encoded: scalar string tensor. A JPEG or PNG file, as bytes.
@@ -76,7 +80,100 @@ def decode_image(
             ),
             lambda: _decode_png(encoded, index),
         )
-    return _fit(pixels, image_size)
+    return _fit(_turned(pixels, _orientation(encoded, is_jpeg)), image_size)
+
+
+def _turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    def is_one_of(*values: int) -> tf.Tensor:
+        return tf.reduce_any(orientation == tf.constant(values, tf.int64))
+
+    pixels = tf.cond(
+        orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels
+    )
+    pixels = tf.cond(is_one_of(2, 3, 6, 7), lambda: pixels[:, ::-1], lambda: pixels)
+    return tf.cond(is_one_of(3, 4, 7, 8), lambda: pixels[::-1], lambda: pixels)
+
+
+def _orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
+    """The orientation, 1 to 8, in the EXIF data of a JPEG or PNG file, else 1."""
+    # Reads past the end give zeros.
+    data = tf.io.decode_raw(tf.strings.join([encoded, _PADDING]), tf.uint8)
+    start = tf.cond(
+        is_jpeg,
+        lambda: _find(data, 2, _jpeg_segment),
+        lambda: _find(data, 8, _png_chunk),
+    )
+    return tf.cond(
+        start > 0,
+        lambda: _tiff_orientation(data, start),
+        lambda: tf.constant(1, tf.int64),
+    )
+
+
+def _find(data: tf.Tensor, start: int, look: Callable) -> tf.Tensor:
+    """Where the EXIF data begin (at a TIFF header), or 0."""
+    end = tf.size(data, tf.int64) - len(_PADDING)
+    _, found = tf.while_loop(
+        lambda at, found: (found == 0) & (at < end),
+        lambda at, found: look(data, at, end),
+        (tf.constant(start, tf.int64), tf.constant(0, tf.int64)),
+    )
+    return found
+
+
+def _jpeg_segment(
+    data: tf.Tensor, at: tf.Tensor, end: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The place of the next segment, and that of the EXIF data if they are here."""
+    marker = _number(data, at, 2)
+    is_exif = (marker == 0xFFE1) & (_number(data, at + 4, 6) == _EXIF)
+    # A segment may be preceded by fill bytes. Pixels follow the start of scan.
+    step = tf.where(
+        marker == 0xFFFF, tf.constant(1, tf.int64), 2 + _number(data, at + 2, 2)
+    )
+    is_last = (marker < 0xFF00) | (marker == 0xFFDA)
+    return tf.where(is_last, end, at + step), tf.where(is_exif, at + 10, 0)
+
+
+def _png_chunk(
+    data: tf.Tensor, at: tf.Tensor, end: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The place of the next chunk, and that of the EXIF data if they are here."""
+    kind = _number(data, at + 4, 4)
+    following = tf.where(kind == _IDAT, end, at + 12 + _number(data, at, 4))
+    return following, tf.where(kind == _EXIF_CHUNK, at + 8, 0)
+
+
+def _tiff_orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    is_little = _number(data, start, 2) == int.from_bytes(b"II", "big")
+    directory = start + _number(data, start + 4, 4, is_little)
+    count = _number(data, directory, 2, is_little)
+    room = (tf.size(data, tf.int64) - directory - 2) // 12
+    count = tf.clip_by_value(count, 0, tf.maximum(room, 0))
+    first = tf.minimum(directory + 2, tf.size(data, tf.int64))
+    entries = tf.reshape(data[first : first + 12 * count], (-1, 12))
+    entries = tf.cast(entries, tf.int64)
+    # Tag, type, number and value; the value is a short one, in the first two bytes.
+    order = tf.where(
+        is_little, tf.constant([1, 256], tf.int64), tf.constant([256, 1], tf.int64)
+    )
+    tags = tf.reduce_sum(entries[:, :2] * order, -1)
+    values = tf.reduce_sum(entries[:, 8:10] * order, -1)
+    value = tf.reduce_max(
+        tf.concat([tf.where(tags == _ORIENTATION, values, 0), [0]], 0)
+    )
+    return tf.where((value >= 1) & (value <= 8), value, tf.constant(1, tf.int64))
+
+
+def _number(
+    data: tf.Tensor, at: tf.Tensor, count: int, is_little: tf.Tensor | bool = False
+) -> tf.Tensor:
+    """The whole number in `count` bytes; past the end, 0."""
+    at = tf.minimum(at, tf.size(data, tf.int64) - count)
+    digits = tf.cast(data[at : at + count], tf.int64)
+    digits = tf.where(is_little, digits[::-1], digits)
+    weights = [256**power for power in reversed(range(count))]
+    return tf.reduce_sum(digits * tf.constant(weights, tf.int64))
 
 
 def _fit(pixels: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -177,7 +177,8 @@ def _read(name: str, files: Sequence[str], records: _Records) -> Split:
                     f"labels must lie in 0..{len(records.class_names) - 1}. "
                     f"Received: {label} in {where}"
                 )
-            images.append(fit_image(decode_image(encoded, where), records.image_size))
+            image = decode_image(encoded, where)
+            images.append(fit_image(image, records.image_size, where))
             labels.append(label)
             ids.append(where)
     if not images:

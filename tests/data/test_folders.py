@@ -247,3 +247,21 @@ def test_one_image_of_another_size_makes_a_set_mixed(
 def test_the_size_of_every_format_is_found(tmp_path, write_classes, suffix):
     write_classes(tmp_path, size=(26, 26), suffix=suffix)
     assert load_dataset(tmp_path).image_size == 26
+
+
+def test_pipes_are_not_opened(tmp_path, write_classes):
+    write_classes(tmp_path)
+    os.mkfifo(tmp_path / "dog" / "pipe.png")
+    with pytest.raises(ValueError, match=r"must be a file.*pipe\.png"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../b.png"])
+def test_annotations_stay_in_their_folder(tmp_path, write_classes, name):
+    write_classes(tmp_path / "train")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "val_annotations.txt").write_text(f"{name}\tcat\n")
+    with pytest.raises(
+        ValueError, match=r"must name files of val/images.*(secret|b)\.png"
+    ):
+        load_dataset(tmp_path)

@@ -1,10 +1,15 @@
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from export.preprocessing import decode_batch
-from v1keras.data.images import decode_image, fit_image
+from v1keras.data.images import decode_image, fit_image, read_image
 
 SIZE = 16
 
@@ -54,7 +59,8 @@ def test_an_opaque_alpha_channel_is_dropped():
 def header_of(width, height):
     png = encode(picture(8, 8), ".png")
     sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    return png[:16] + sizes + png[24:]
+    header = png[12:16] + sizes + png[24:29]
+    return png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
 
 
 def jpeg_header_of(width, height):
@@ -88,3 +94,73 @@ def test_what_cannot_be_an_image_is_an_error(data, message):
     good = encode(picture(20, 20), ".png")
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode_batch(tf.constant([good, data]), SIZE)
+
+
+def with_orientation(image, kind, orientation, order="MM"):
+    """The image stored as phones do: as the sensor saw it, and how to turn it."""
+    stored = io.BytesIO()
+    endian = ">" if order == "MM" else "<"
+    entries = [
+        (271, 2, 4, b"cam\0"),
+        (274, 3, 1, struct.pack(endian + "HH", orientation, 0)),
+    ]
+    exif = order.encode() + struct.pack(endian + "HIH", 42, 8, len(entries))
+    for tag, form, count, value in entries:
+        exif += struct.pack(endian + "HHI", tag, form, count) + value
+    exif = b"Exif\0\0" + exif + bytes(4)
+    Image.fromarray(image).save(stored, kind, exif=exif, quality=95)
+    return stored.getvalue()
+
+
+@pytest.mark.parametrize("order", ["MM", "II"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_both_readers_turn_images_as_viewers_do(kind, order):
+    for orientation in range(10):
+        data = with_orientation(picture(24, 40), kind, orientation, order)
+        with Image.open(io.BytesIO(data)) as stored:
+            upright = np.asarray(ImageOps.exif_transpose(stored))
+        read = decode_image(data, "test")
+        np.testing.assert_allclose(read, upright, atol=3)
+        served = decode_batch(tf.constant([data]), SIZE).numpy()[0]
+        assert np.abs(served - fit_image(read, SIZE)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_damaged_exif_data_do_not_stop_either_reader(kind):
+    good = with_orientation(picture(24, 24), kind, 6)
+    plain = fit_image(
+        decode_image(with_orientation(picture(24, 24), kind, 1), "a"), SIZE
+    )
+    start = good.index(b"MM\0*")
+    for at, value in [(0, b"XX"), (4, b"\xff" * 4), (8, b"\xff\xff"), (8, b"\0\0")]:
+        data = bytearray(good)
+        data[start + at : start + at + len(value)] = value
+        if kind == "PNG":
+            length = int.from_bytes(data[start - 8 : start - 4], "big")
+            checksum = zlib.crc32(data[start - 4 : start + length])
+            data[start + length : start + length + 4] = checksum.to_bytes(4, "big")
+        served = decode_batch(tf.constant([bytes(data)]), SIZE).numpy()[0]
+        read = fit_image(decode_image(bytes(data), "a"), SIZE)
+        for pixels in (served, read):
+            turned = np.rot90(plain, -1)
+            assert min(np.abs(pixels - plain).max(), np.abs(pixels - turned).max()) <= 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header_of(100_000, 100_000),
+        header_of(2**30, 2**30),
+        jpeg_header_of(30_000, 30_000),
+        jpeg_header_of(6_000, 6_000),
+        encode(picture(1, 200_000), ".png"),
+        encode(picture(200_000, 1), ".png"),
+    ],
+)
+def test_both_readers_refuse_images_that_would_fill_the_memory(data, tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(data)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_batch(tf.constant([data]), SIZE)
+    with pytest.raises(ValueError, match=r"at most 33554432 pixels.*bomb\.png"):
+        read_image(path, SIZE)

@@ -17,7 +17,7 @@ from v1keras.data.folders import (
     fingerprint,
     listed,
 )
-from v1keras.data.images import ImageFiles, UnusableImages, image_shape
+from v1keras.data.images import ImageFiles, UnusableImages, read_file, read_header
 from v1keras.data.shapes import SHAPES, draw_shapes
 from v1keras.data.tfds import TfdsImages, open_builder
 
@@ -457,12 +457,12 @@ def _common_size(splits: dict[str, FileList]) -> int:
     for files in splits.values():
         for path in files.paths:
             try:
-                height, width = image_shape(Path(path).read_bytes(), path)
+                header = read_header(read_file(path), path)
             except ValueError:
                 continue  # reported with all others when they are read
-            if height != width or size not in (None, height):
+            if header.height != header.width or size not in (None, header.height):
                 return _IMAGE_SIZE_OF_MIXED
-            size = height
+            size = header.height
     return size or _IMAGE_SIZE_OF_MIXED
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v1keras.data.images import SUFFIXES
+from v1keras.data.images import SUFFIXES, read_file
 
 # Training, training_set, seg_train, Test, testing, valid, validation-images, ...
 _SPLIT_FOLDER = re.compile(
@@ -159,7 +159,7 @@ def fingerprint(splits: dict[str, FileList]) -> str:
             line = [name, files.ids[index], int(files.labels[index]), size]
             digest.update(repr(line).encode())
             if index % step == 0:
-                digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+                digest.update(hashlib.sha256(read_file(path)).digest())
     return digest.hexdigest()
 
 
@@ -298,6 +298,11 @@ def _tiny_imagenet(
             raise ValueError(
                 "`val_annotations.txt` must hold a file name, a tab and a class in each line. "
                 f"Received: line {number} of {annotations}"
+            )
+        if Path(fields[0]).name != fields[0]:
+            raise ValueError(
+                "`val_annotations.txt` must name files of val/images. "
+                f"Received: {fields[0]} in line {number} of {annotations}"
             )
         # Other classes are skipped: a subset is made by removing training folders.
         if fields[1] in label_of:

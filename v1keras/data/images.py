@@ -1,7 +1,9 @@
 """Image files to uint8 RGB arrays of one size."""
 
+import dataclasses
 import io
 import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,11 @@ from PIL import Image, TiffImagePlugin
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of the files that count as images, in lower case."""
 
+MAX_PIXELS = 2**25
+"""Images that are larger, or would be once their shorter side is resized, are refused
+before they are decoded: a small file can announce an image that fills the memory. 33.5
+megapixels, 100 MB once decoded."""
+
 _ACCEPTED = (
     "An image must be an 8-bit or 16-bit JPEG, PNG, BMP, WebP or TIFF in grey or RGB, "
     "without transparent pixels"
@@ -23,7 +30,7 @@ _END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
 # What Pillow calls these formats, how TIFF files begin, and two of their tags.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_WIDTH, _TIFF_HEIGHT, _ORIENTATION = 256, 257, 274
 _FILES_PER_TASK = 64
 _LISTED_PROBLEMS = 100
 
@@ -49,8 +56,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decodes one encoded image.
 
     Grey images are repeated over the three channels, 16-bit ones are reduced to 8
-    bits, and an alpha channel is dropped if every pixel is opaque. The orientation
-    in EXIF data is ignored, as `tf.io.decode_jpeg` and torchvision do.
+    bits, and an alpha channel is dropped if every pixel is opaque. The image is turned
+    as the orientation in its EXIF data says.
 
     Args:
         data: bytes. The content of the file.
@@ -60,13 +67,22 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         uint8 RGB array (height, width, 3).
 
     Raises:
-        ValueError: if the image cannot be read or is of another kind.
+        ValueError: if the image cannot be read, is of another kind or has more than
+            `MAX_PIXELS`.
     """
+    header = read_header(data, name)
     image = None
-    if data and _is_whole(data):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if _is_whole(data):
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            image = None
     if image is None:
         raise ValueError(_damaged(name))
+    return _turned(_to_rgb(image, name), header.orientation)
+
+
+def _to_rgb(image: np.ndarray, name: str) -> np.ndarray:
     if image.dtype == np.uint16:
         image = np.rint(image / 257.0).astype(np.uint8)
     if image.dtype != np.uint8:
@@ -82,31 +98,91 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     raise ValueError(f"{_ACCEPTED}. Received: {kind} in {name}")
 
 
-def image_shape(data: bytes, name: str) -> tuple[int, int]:
-    """The height and width that an encoded image announces; it is not decoded.
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an encoded image announces.
+
+    Attributes:
+        height: int. In pixels, as stored.
+        width: int. In pixels, as stored.
+        orientation: int. How the stored pixels are to be turned, 1 (not) to 8, as EXIF
+            numbers it.
+    """
+
+    height: int
+    width: int
+    orientation: int
+
+
+def read_header(data: bytes, name: str, image_size: int = 1) -> Header:
+    """Reads what an encoded image announces, without decoding it.
 
     Args:
         data: bytes. The content of the file.
         name: str. What to call the image in messages.
+        image_size: int. What the shorter side will be resized to. Defaults to `1`.
 
     Returns:
-        tuple of int, `(height, width)`.
+        `Header`.
 
     Raises:
-        ValueError: if there is no header of an image.
+        ValueError: if there is no header of an image, or the image has more than
+            `MAX_PIXELS`, or would have once it is resized.
     """
     try:
         if data[:4] in _TIFF_STARTS:
             # Pillow opens fewer kinds of pixels than OpenCV; the tags tell the size.
+            # OpenCV turns TIFF images itself.
             tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
             file = io.BytesIO(data)
             file.seek(tags.next)
             tags.load(file)
-            return int(tags[_TIFF_HEIGHT]), int(tags[_TIFF_WIDTH])
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return image.height, image.width
+            header = Header(int(tags[_TIFF_HEIGHT]), int(tags[_TIFF_WIDTH]), 1)
+        else:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                exif = image.info.get("exif", b"")
+                header = Header(image.height, image.width, _orientation(exif))
+    except Image.DecompressionBombError:
+        header = None
     except Exception as error:  # whatever Pillow raises on a damaged header
         raise ValueError(_damaged(name)) from error
+    if header is None or header.height * header.width > MAX_PIXELS:
+        raise ValueError(
+            f"An image must have at most {MAX_PIXELS} pixels. Received: more in {name}"
+        )
+    check_length(header.height, header.width, image_size, name)
+    return header
+
+
+def check_length(height: int, width: int, image_size: int, name: str) -> None:
+    """Refuses images that become too large once their shorter side is resized."""
+    if max(height, width) > MAX_PIXELS // image_size**2 * min(height, width):
+        raise ValueError(
+            f"An image must have at most {MAX_PIXELS} pixels once its shorter side is "
+            f"{image_size}. Received: {width} x {height} pixels in {name}"
+        )
+
+
+def _orientation(block: bytes) -> int:
+    if not block:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block, which viewers ignore
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _is_whole(data: bytes) -> bool:
@@ -121,7 +197,7 @@ def _damaged(name: str) -> str:
     return f"An image must be undamaged. Received: {name}, which cannot be read"
 
 
-def fit_image(image: np.ndarray, image_size: int) -> np.ndarray:
+def fit_image(image: np.ndarray, image_size: int, name: str = "an image") -> np.ndarray:
     """Scales the shorter side to `image_size` and crops the centre.
 
     Reductions average over the area of each new pixel (antialiased), enlargements
@@ -130,11 +206,16 @@ def fit_image(image: np.ndarray, image_size: int) -> np.ndarray:
     Args:
         image: uint8 array (height, width, 3).
         image_size: int. The new height and width in pixels.
+        name: str. What to call the image in messages. Defaults to `"an image"`.
 
     Returns:
         uint8 array (image_size, image_size, 3).
+
+    Raises:
+        ValueError: if it would have more than `MAX_PIXELS` before the crop.
     """
     height, width = image.shape[:2]
+    check_length(height, width, image_size, name)
     shorter = min(height, width)
     if shorter != image_size:
         scale = image_size / shorter
@@ -162,27 +243,31 @@ def read_image(path: str | os.PathLike, image_size: int | None = None) -> np.nda
         FileNotFoundError: if there is no such file.
         ValueError: if it is not an acceptable image.
     """
-    image = decode_image(Path(path).read_bytes(), str(path))
-    return image if image_size is None else fit_image(image, image_size)
+    image = decode_image(read_file(path), str(path))
+    return image if image_size is None else fit_image(image, image_size, str(path))
 
 
-def check_image(path: str | os.PathLike) -> tuple[int, int]:
+def read_file(path: str | os.PathLike) -> bytes:
+    """The content of a file; pipes and devices, which may never end, are refused."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise ValueError(f"An image must be a file. Received: {path}")
+    return Path(path).read_bytes()
+
+
+def check_image(path: str | os.PathLike, image_size: int) -> None:
     """Checks the header and the end of an image file, without decoding it.
 
     Args:
         path: str or path. The file.
-
-    Returns:
-        tuple of int, the `(height, width)` that it announces.
+        image_size: int. What the shorter side will be resized to.
 
     Raises:
-        ValueError: if the header is damaged or the end is missing.
+        ValueError: if the header is damaged, the end is missing or the image too large.
     """
-    data = Path(path).read_bytes()
-    shape = image_shape(data, str(path))
+    data = read_file(path)
+    read_header(data, str(path), image_size)
     if not _is_whole(data):
         raise ValueError(_damaged(str(path)))
-    return shape
 
 
 def read_many(read: Callable[[int], np.ndarray], out: np.ndarray) -> np.ndarray:
@@ -290,7 +375,9 @@ class ImageFiles:
         Raises:
             UnusableImages: if files are missing their header or their end.
         """
-        for_each(lambda index: check_image(self.paths[index]), len(self))
+        for_each(
+            lambda index: check_image(self.paths[index], self.image_size), len(self)
+        )
 
     def subset(self, indices: np.ndarray) -> "ImageFiles":
         """The files at `indices`, not yet read."""

@@ -151,16 +151,13 @@ class TfdsImages:
             chunk = list(itertools.islice(examples, _EXAMPLES_PER_CHUNK))
             stop = start + len(chunk)
             labels[start:stop] = [example[self.label_key] for example in chunk]
-            read_many(
-                lambda i, chunk=chunk, start=start: fit_image(
-                    decode_image(
-                        chunk[i][self.image_key],
-                        f"{self.builder.info.full_name} {split} image {start + i}",
-                    ),
-                    image_size,
-                ),
-                images[start:stop],
-            )
+
+            def read(i: int, chunk: list = chunk, start: int = start) -> np.ndarray:
+                name = f"{self.builder.info.full_name} {split} image {start + i}"
+                image = decode_image(chunk[i][self.image_key], name)
+                return fit_image(image, image_size, name)
+
+            read_many(read, images[start:stop])
         return images, labels
 
     def _examples(self, split: str) -> Any:
