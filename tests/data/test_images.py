@@ -1,8 +1,17 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from v1keras.data.images import ImageFiles, fit_image, read_image, read_many
+from v1keras.data.images import (
+    ImageFiles,
+    decode_image,
+    fit_image,
+    read_image,
+    read_many,
+)
 
 
 @pytest.fixture
@@ -113,3 +122,18 @@ def test_errors_leave_the_threads():
 
     with pytest.raises(ValueError, match="image 150"):
         read_many(read, np.zeros(400))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_exif_data_say(image, kind, orientation):
+    wide = np.concatenate([image, 255 - image], axis=1)
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = io.BytesIO()
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    Image.fromarray(wide).save(stored, kind, exif=exif, **lossless)
+    with Image.open(stored) as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened))
+    read = decode_image(stored.getvalue(), "a")
+    np.testing.assert_allclose(read, upright, atol=3)
