@@ -58,9 +58,7 @@ def run_study(config: StudyConfig) -> Path:
     ...     out="studies/first",
     ... )
     >>> report = v1keras.studies.run_study(config)
-    <BLANKLINE>
-    [1/4] base
-    ...
+    shapes:240:24: ...
     >>> report.name
     'report.html'
     """
