@@ -7,15 +7,10 @@ import numpy as np
 
 from export.source import Source
 from v1keras.corruptions import corrupt
-from v1keras.data import ImageDataset, Split, load_dataset
+from v1keras.data import ImageDataset, Split
+from v1keras.training.held_out import held_out_by_all, open_run_dataset
 
 CLEAN = "clean"
-# Arguments of `load_dataset` that make the validation fold, and what runs call them.
-_FOLD_SETTINGS = {
-    "validation_fraction": "validation_fraction",
-    "validation_source": "validation_source",
-    "seed": "split_seed",
-}
 # Part of the corruptions' random streams; exports of one model see the same images.
 _SEED = 0
 
@@ -60,27 +55,12 @@ def open_check_dataset(
     Raises:
         ValueError: if its classes are not those of the source.
     """
-    first = source.runs[0].config
-    name = name or first["data"]["name"]
-    fold = {
-        argument: first["settings"][setting]
-        for argument, setting in _FOLD_SETTINGS.items()
-        if setting in first["settings"]
-    }
     try:
-        dataset = load_dataset(
-            name, image_size=source.image_size, data_dir=data_dir, **fold
-        )
+        return open_run_dataset(source.runs[0], name, data_dir)
     except OSError as error:
         raise ValueError(
             f"the checks need images: give --dataset or --data_dir ({error})"
         ) from error
-    if tuple(dataset.class_names) != source.class_names:
-        raise ValueError(
-            "`dataset` must have the classes of the run. "
-            f"Received: dataset={name}, run={source.runs[0].path}"
-        )
-    return dataset
 
 
 def select_images(
@@ -109,25 +89,13 @@ def select_images(
     Returns:
         `CheckImages`.
     """
-    if dataset.validation_source != "test" and _has_one_fold(source, dataset):
-        split = "validation"
-    else:
-        split = "test"
+    split = "validation" if held_out_by_all(source.runs, dataset) else "test"
     images, truth = spread(dataset.split(split), count)
     slices = {CLEAN: images} | {
         f"{name}/{severity}": corrupt(images, name, severity, seed=_SEED)
         for name in corruptions
     }
     return CheckImages(split, truth, slices)
-
-
-def _has_one_fold(source: Source, dataset: ImageDataset) -> bool:
-    folds = {
-        tuple(run.config["settings"].get(name) for name in _FOLD_SETTINGS.values())
-        for run in source.runs
-    }
-    prints = {run.config["data"].get("fingerprint") for run in source.runs}
-    return len(folds) == 1 and prints == {dataset.fingerprint}
 
 
 def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ _COMMANDS = (
     ("train", "v1keras.train", "train a CNN with a V1 front-end, or the plain one"),
     ("distill", "v1keras.distill", "teach a student from an ensemble of runs"),
     ("evaluate", "v1keras.evaluate", "compare runs under corruptions, in a report"),
+    ("choose", "v1keras.choose", "choose an ensemble's members on held-out images"),
     ("predict", "v1keras.predict", "label images with a run or an exported model"),
     ("study", "v1keras.study", "all of these and an export, in one go"),
     ("ablate", "v1keras.ablate", "compare recipes of distillation"),

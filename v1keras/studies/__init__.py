@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ablation": ["run_ablation"],
         "chain": ["run_study"],
+        "choice": ["Choice", "ChooseConfig", "choose_ensemble", "format_choice"],
         "config": ["StudyConfig"],
         "pictures": ["filter_sheet"],
         "recipes": ["AblationConfig"],

@@ -24,7 +24,7 @@ from v1keras.evaluation.images import open_images
 from v1keras.evaluation.members import analyse_members
 from v1keras.evaluation.report import Section, members_section
 from v1keras.evaluation.runs import RunModels, run_fingerprints
-from v1keras.studies.config import StudyConfig, settings_of
+from v1keras.studies.config import SelectionSettings, StudyConfig, settings_of
 from v1keras.training import Run
 from v1keras.training.config import TrainingSettings
 
@@ -79,7 +79,7 @@ def _evaluation(config: TrainingSettings, runs: Mapping[str, Run]) -> EvaluateCo
 
 
 def measure_held_out_images(
-    config: TrainingSettings,
+    config: SelectionSettings,
     dataset: ImageDataset,
     runs: Mapping[str, Run],
     *,
@@ -92,7 +92,7 @@ def measure_held_out_images(
     only: nothing is trained on them.
 
     Args:
-        config: `StudyConfig` or `AblationConfig`.
+        config: `StudyConfig`, `AblationConfig` or `ChooseConfig`.
         dataset: `ImageDataset`.
         runs: mapping from name to `Run`.
         folder: str. The folder of the logits in that of the study; a second call

@@ -1,0 +1,26 @@
+"""`python -m v1keras.choose`: the members of an ensemble, on held-out images."""
+
+import sys
+
+from v1keras import command_line, studies
+
+
+def main(config: studies.ChooseConfig) -> None:
+    """Chooses, and says how each step helped."""
+    choice = studies.choose_ensemble(config)
+    print(studies.format_choice(choice))
+    print(f"Chosen (+): {','.join(choice.members)}. See {config.out}/members.csv")
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command_line.run(
+            main,
+            studies.ChooseConfig,
+            prog="v1keras.choose",
+            description="Chooses the members of an ensemble among runs: step by step "
+            "the one that helps most on images that all of them held out from training, "
+            "corrupted here. No test image decides. The same command, with more models "
+            "or without, computes only what is missing.",
+        )
+    )
