@@ -7,8 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ablation": ["run_ablation"],
         "chain": ["run_study"],
-        "choice": ["Choice", "ChooseConfig", "choose_ensemble", "format_choice"],
-        "config": ["StudyConfig"],
+        "choice": ["Choice", "choose_ensemble", "format_choice"],
+        "config": ["ChooseConfig", "StudyConfig"],
         "pictures": ["filter_sheet"],
         "recipes": ["AblationConfig"],
     },

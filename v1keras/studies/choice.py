@@ -1,62 +1,21 @@
 """The choice of an ensemble among runs, on images that none was trained on."""
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
-from v1keras.command_line import check_values, option, require
 from v1keras.evaluation import CLEAN
 from v1keras.evaluation.cells import MEAN
 from v1keras.evaluation.members import MemberAnalysis, analyse_members
 from v1keras.evaluation.runs import open_runs
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import claim, write_json
-from v1keras.layers import AVERAGES
-from v1keras.studies.config import SelectionSettings
+from v1keras.studies.config import ChooseConfig
 from v1keras.studies.measure import measure_held_out_images
-from v1keras.training.config import STRATEGIES
 from v1keras.training.held_out import held_out_by_all, open_run_dataset
 from v1keras.training.run import check_same_classes
 
 _CHOICE_FILE = "choice.json"
-# Options under the headings of `--help`.
-_choice = functools.partial(option, group="choice")
-_data = functools.partial(option, group="data")
-_measurement = functools.partial(option, group="measurement")
-
-
-@dataclasses.dataclass(frozen=True)
-class ChooseConfig(SelectionSettings):
-    """Among which runs to choose, and on what. Every field is a flag."""
-
-    out: str = option(required=True, help="Folder of the choice.")
-    models: tuple[str, ...] = option(
-        required=True, help="Run directories to choose among."
-    )
-    max_members: int | None = _choice(None, "At most so many members.")
-    average: str = _choice("logits", "What the ensemble averages.", choices=AVERAGES)
-    dataset: str | None = _data(
-        None, "The data set, if it is no longer where the runs found it."
-    )
-    data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
-    images: int = _measurement(500, "Show a random subset of up to N held-out images.")
-    noise_samples: int = _measurement(1, "Noise draws of stochastic models.")
-    seed: int = _measurement(0, "Seed of corruptions, noise and subset.")
-    strategy: str = _measurement(
-        "auto",
-        "mirrored computes on all GPUs; auto does where there are several.",
-        choices=STRATEGIES,
-    )
-
-    def __post_init__(self):
-        check_values(self)
-        require(self, "models", len(self.models) >= 2, "at least two")
-        for name in ("images", "noise_samples"):
-            require(self, name, getattr(self, name) >= 1, "at least 1")
-        some = self.max_members is None or self.max_members >= 1
-        require(self, "max_members", some, "at least 1")
-        require(self, "seed", self.seed >= 0, "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""The configuration of a study."""
+"""The configurations of a study and of a choice among runs."""
 
 import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from v1keras.command_line import option, require, with_presets
+from v1keras.command_line import check_values, option, require, with_presets
 from v1keras.evaluation.config import EvaluationSettings
+from v1keras.layers import AVERAGES
 from v1keras.training import DistillConfig, TrainConfig
-from v1keras.training.config import TeachingSettings, TrainingSettings
+from v1keras.training.config import STRATEGIES, TeachingSettings, TrainingSettings
 from v1keras.v1 import NORMALIZING_VARIANTS, VARIANTS, get_variant
 
 BASE = "base"
@@ -60,6 +61,9 @@ _PRESETS = {"none": {}, "quick": _QUICK, "paper": _PAPER}
 # Options under the headings of `--help`.
 _study = functools.partial(option, group="study")
 _output = functools.partial(option, group="output")
+_choice = functools.partial(option, group="choice")
+_data = functools.partial(option, group="data")
+_measurement = functools.partial(option, group="measurement")
 
 
 SELECTION_SETS = ("extra", "benchmark")
@@ -211,6 +215,39 @@ class StudyConfig(
                 "out": f"{self.out}/student",
             }
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ChooseConfig(SelectionSettings):
+    """Among which runs to choose, and on what. Every field is a flag."""
+
+    out: str = option(required=True, help="Folder of the choice.")
+    models: tuple[str, ...] = option(
+        required=True, help="Run directories to choose among."
+    )
+    max_members: int | None = _choice(None, "At most so many members.")
+    average: str = _choice("logits", "What the ensemble averages.", choices=AVERAGES)
+    dataset: str | None = _data(
+        None, "The data set, if it is no longer where the runs found it."
+    )
+    data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
+    images: int = _measurement(500, "Show a random subset of up to N held-out images.")
+    noise_samples: int = _measurement(1, "Noise draws of stochastic models.")
+    seed: int = _measurement(0, "Seed of corruptions, noise and subset.")
+    strategy: str = _measurement(
+        "auto",
+        "mirrored computes on all GPUs; auto does where there are several.",
+        choices=STRATEGIES,
+    )
+
+    def __post_init__(self):
+        check_values(self)
+        require(self, "models", len(self.models) >= 2, "at least two")
+        for name in ("images", "noise_samples"):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        some = self.max_members is None or self.max_members >= 1
+        require(self, "max_members", some, "at least 1")
+        require(self, "seed", self.seed >= 0, "at least 0")
 
 
 def settings_of(config: Any, part: type) -> dict[str, Any]:
