@@ -150,7 +150,7 @@ def v1_input(variant):
 )
 def test_normalizing_variants(variant):
     model = small(variant)
-    assert layers.is_stochastic(model) == (variant.name == "evnet")
+    assert layers.is_stochastic(model) == (variant.name in ("evnet", "evnet_lgn_v2"))
     v1keras.set_noise(model, "off")
     seen = v1_input(variant)
     if variant.v1:
@@ -162,6 +162,22 @@ def test_normalizing_variants(variant):
     inner = keras.Model(model.input, tensor)(PIXELS)
     np.testing.assert_allclose(inner, seen, atol=2e-3, rtol=1e-3)
     assert model(PIXELS).shape == (2, 7)
+
+
+def test_lgn_bypasses_v1():
+    model = small("evnet_lgn_v2", width=16)
+    v1keras.set_noise(model, "off")
+    names = ("subcortical_block", "bottleneck", "v1_and_lgn")
+    outputs = [model.get_layer(name).output for name in names]
+    lgn, behind_v1, both = keras.Model(model.input, outputs)(PIXELS)
+    assert behind_v1.shape == (2, 16, 16, 12)
+    # EVNet pads with minus infinity by half a window.
+    padded = np.pad(lgn, [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
+    pooled = windows[:, ::4, ::4].max((-1, -2))
+    np.testing.assert_array_equal(both, np.concatenate([behind_v1, pooled], -1))
+    with pytest.raises(ValueError, match="`width` must be above 4"):
+        small("evnet_lgn_v2", width=4)
 
 
 def test_every_stage_at_once():

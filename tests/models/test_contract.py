@@ -32,6 +32,7 @@ def features():
     [
         (member, {}),
         (member, {"variant": "base", "normalization": "group", "width": 16}),
+        (member, {"variant": "evnet_lgn_v2", "width": 8}),
         (ensemble, {}),
         (features, {}),
     ],

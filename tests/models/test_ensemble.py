@@ -205,6 +205,16 @@ def test_noisy_stages_are_not_shared():
         assert layers.count(SharedVOneBlocks) == count
 
 
+def test_a_bypassed_v1_is_not_shared():
+    variant = dataclasses.replace(
+        get_variant("evnet_lgn_v2"), noise_gain=0.0, subcortical_noise_gain=0.0
+    )
+    members = [member(variant, seed=seed) for seed in (0, 1)]
+    expected = np.mean([one(IMAGES) for one in members], axis=0)
+    ensemble = build_ensemble(members)
+    np.testing.assert_allclose(ensemble(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_sharing_keeps_the_members_weights():
     members = [member("standard"), member("no_noise", seed=1)]
     ensemble = build_ensemble(members)

@@ -129,6 +129,7 @@ def build_classifier(
     inputs = keras.Input(input_shape, name="images")
     x = _before_v1(inputs, variant, setting, noise=noise, seed=seed)
     if variant.v1:
+        before_v1 = x
         x = VOneBlock(
             variant,
             image_size=input_shape[0],
@@ -145,11 +146,36 @@ def build_classifier(
             seed=seed,
             name="vone_block",
         )(x)
-        x = parts.convolution(x, width, 1, name="bottleneck")
+        if variant.lgn_to_v2:
+            bypass = _pool(before_v1, setting.stride)
+            channels = _bottleneck_channels(width, variant)
+            x = parts.convolution(x, channels, 1, name="bottleneck")
+            x = layers.Concatenate(name="v1_and_lgn")([x, bypass])
+        else:
+            x = parts.convolution(x, width, 1, name="bottleneck")
     else:
         x = _stem(x, width, stride=setting.stride, parts=parts)
     outputs = backbone(x, arch, width=width, num_classes=num_classes, parts=parts)
     return keras.Model(inputs, outputs, name=name or f"{variant.name}_{arch}")
+
+
+def _bottleneck_channels(width: int, variant: Variant) -> int:
+    if width <= variant.input_channels:
+        raise ValueError(
+            f"`width` must be above {variant.input_channels}, the channels that bypass "
+            f"V1 of {variant.name}. Received: width={width}"
+        )
+    return width - variant.input_channels
+
+
+def _pool(x, stride: int):
+    """The greatest response around each place of V1's map, as in EVNet."""
+    pad = (stride + 1) // 2
+    # Mirrored values lie in the same windows and change no maximum.
+    x = keras.ops.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]], mode="symmetric")
+    return layers.MaxPooling2D(
+        stride + 1, strides=stride, data_format="channels_last", name="lgn_pool"
+    )(x)
 
 
 def _stem(x, width: int, *, stride: int, parts: Parts):

@@ -112,8 +112,16 @@ def _front_end(member: keras.Model) -> tuple | None:
     stages = []
     for layer in member.layers[1:]:
         if type(layer) is VOneBlock and stages:
-            return stages, layer
+            return None if _bypassed(member, layer) else (stages, layer)
         if type(layer) not in _STAGES or any(n.noise_gain for n in noise_layers(layer)):
             return None
         stages.append(layer)
     return None
+
+
+def _bypassed(member: keras.Model, block: VOneBlock) -> bool:
+    """Whether anything else sees what the block sees, too."""
+    # Not only layers: padding is an operation. A Sequential has no branches.
+    others = (o for o in getattr(member, "operations", ()) if o is not block)
+    inputs = (keras.tree.flatten(o.input) for o in others)
+    return any(tensor is block.input for tensors in inputs for tensor in tensors)

@@ -37,6 +37,7 @@ _VARIANT_OVERRIDES = (
     "divisive_normalization",
     "divisive_sigma",
     "divisive_semisaturation",
+    "lgn_to_v2",
     "fano_factor",
 )
 # The plain CNN can stand behind these stages, too.
@@ -143,6 +144,9 @@ class TrainingSettings:
     )
     subcortical_noise_gain: float | None = _v1(
         None, "Factor on their noise; 0 for none."
+    )
+    lgn_to_v2: bool | None = _v1(
+        None, "Whether their responses also bypass V1, pooled."
     )
     contrast_normalization: bool | None = _v1(
         None, "Whether local contrast is normalised before V1."

@@ -63,6 +63,8 @@ class Variant:
         subcortical: str. `"none"`, or the configuration of a
             `v1keras.layers.SubcorticalBlock`, whose channels V1 sees instead of colours.
         subcortical_noise_gain: float. Factor on the noise of that stage; 0 for none.
+        lgn_to_v2: bool. Whether the channels of that stage also bypass V1: pooled, they
+            take the place of as many channels of the bottleneck behind V1.
         contrast_normalization: bool. Whether local contrast is normalised before V1;
             see `v1keras.layers.ContrastNormalization`.
         contrast_sigma: float. Its neighbourhood, in degrees.
@@ -107,6 +109,7 @@ class Variant:
     light_adaptation: bool = False
     subcortical: str = "none"
     subcortical_noise_gain: float = 1.0
+    lgn_to_v2: bool = False
     contrast_normalization: bool = False
     contrast_sigma: float = 0.1875
     contrast_epsilon: float = 0.045
@@ -148,6 +151,11 @@ class Variant:
             "light_adaptation",
             not (self.light_adaptation and self.subcortical != "none"),
             "False with a subcortical stage, which adapts to light itself",
+        )
+        self._require(
+            "lgn_to_v2",
+            not self.lgn_to_v2 or (self.v1 and self.subcortical != "none"),
+            "False without a subcortical stage and V1",
         )
         if self.v1:
             if self.channels == 0:
@@ -268,7 +276,7 @@ VARIANTS: Mapping[str, Variant] = _table(
     Variant(name="only_complex", simple_channels=0, complex_channels=512),
 )
 
-# All of these but `evnet` are without noise: normalisation and noise help against
+# All of these but `evnet` and `evnet_lgn_v2` are without noise: normalisation and noise help against
 # different corruptions, noise needs far longer training, and noise of a fixed size would
 # mean something else behind each stage. `--noise_gain=1` adds that of V1 and
 # `--subcortical_noise_gain=1` that before it.
@@ -293,6 +301,7 @@ NORMALIZING_VARIANTS: Mapping[str, Variant] = _table(
     Variant(name="subcortical", subcortical="standard", k_exc=_EVNET_GAIN, **_quiet),
     Variant(name="evnet", **_evnet),
     Variant(name="evnet_no_noise", **_evnet, **_quiet),
+    Variant(name="evnet_lgn_v2", lgn_to_v2=True, **_evnet),
     Variant(name="divisive", divisive_normalization="all", **_quiet),
     Variant(name="push_pull", push_pull=0.8, **_quiet),
 )
