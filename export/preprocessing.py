@@ -5,51 +5,62 @@ it loads a data set stands here once more, in TensorFlow operations; a test hold
 the two together.
 """
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from v1keras.data.images import MAX_PIXELS
+from v1keras.data.decoding import MAX_PIXELS
+from v1keras.data.images import scaled_side
 
 _ORIENTATION = 274  # its tag in EXIF data
 _EXIF = int.from_bytes(b"Exif\0\0", "big")
 _EXIF_CHUNK = int.from_bytes(b"eXIf", "big")
+_TRANSPARENCY_CHUNK = int.from_bytes(b"tRNS", "big")
 _IDAT = int.from_bytes(b"IDAT", "big")
 _PADDING = b"\0" * 16
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def decode_batch(encoded: tf.Tensor, image_size: int) -> tf.Tensor:
+def decode_batch(
+    encoded: tf.Tensor, image_size: int, crop_fraction: float = 1.0
+) -> tf.Tensor:
     """Decodes images of any size to square pixels.
 
     Args:
         encoded: string tensor (B,). JPEG or PNG files, as bytes.
         image_size: int. Height and width of the result, in pixels.
+        crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
 
     Returns:
         float32 tensor (B, image_size, image_size, 3), whole numbers in 0..255.
     """
     return tf.map_fn(
-        lambda index: decode_image(encoded[index], image_size, index),
+        lambda index: decode_image(encoded[index], image_size, crop_fraction, index),
         tf.range(tf.size(encoded)),
         fn_output_signature=tf.TensorSpec((image_size, image_size, 3), tf.float32),
     )
 
 
 def decode_image(
-    encoded: tf.Tensor, image_size: int, index: tf.Tensor | int = 0
+    encoded: tf.Tensor,
+    image_size: int,
+    crop_fraction: float = 1.0,
+    index: tf.Tensor | int = 0,
 ) -> tf.Tensor:
     """Decodes one image, turns it as its EXIF data say, resizes and crops it.
 
     Args:
         encoded: scalar string tensor. A JPEG or PNG file, as bytes.
         image_size: int. Height and width of the result, in pixels.
+        crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
         index: scalar int tensor. Where the image stands in its request, for
             messages. Defaults to `0`.
 
     Returns:
         float32 tensor (image_size, image_size, 3), whole numbers in 0..255.
     """
+    index = tf.convert_to_tensor(index)
     is_jpeg = tf.io.is_jpeg(encoded)
     is_png = tf.equal(tf.strings.substr(encoded, 0, 8), _PNG_SIGNATURE)
     with tf.control_dependencies(
@@ -63,7 +74,8 @@ def decode_image(
         (height > 0) & (width > 0) & (height <= MAX_PIXELS // tf.maximum(width, 1))
     )
     # A line of pixels becomes a wide band when its shorter side is enlarged.
-    longest = MAX_PIXELS // image_size**2 * tf.minimum(height, width)
+    scaled = scaled_side(image_size, crop_fraction)
+    longest = MAX_PIXELS // scaled**2 * tf.minimum(height, width)
     is_wide_enough = tf.maximum(height, width) <= longest
     with tf.control_dependencies(
         [
@@ -71,6 +83,8 @@ def decode_image(
             _require(is_wide_enough, "is too long for its width", index),
         ]
     ):
+        # Reads past the end give zeros.
+        data = tf.io.decode_raw(tf.strings.join([encoded, _PADDING]), tf.uint8)
         pixels = tf.cond(
             is_jpeg,
             # The transform that OpenCV and Pillow use; TensorFlow's default is faster
@@ -78,9 +92,9 @@ def decode_image(
             lambda: tf.io.decode_jpeg(
                 encoded, channels=3, dct_method="INTEGER_ACCURATE"
             ),
-            lambda: _decode_png(encoded, index),
+            lambda: _decode_png(encoded, data, index),
         )
-    return _fit(_turned(pixels, _orientation(encoded, is_jpeg)), image_size)
+    return _fit(_turned(pixels, _orientation(data, is_jpeg)), image_size, scaled)
 
 
 def _turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -94,14 +108,12 @@ def _turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_one_of(3, 4, 7, 8), lambda: pixels[::-1], lambda: pixels)
 
 
-def _orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
+def _orientation(data: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
     """The orientation, 1 to 8, in the EXIF data of a JPEG or PNG file, else 1."""
-    # Reads past the end give zeros.
-    data = tf.io.decode_raw(tf.strings.join([encoded, _PADDING]), tf.uint8)
     start = tf.cond(
         is_jpeg,
-        lambda: _find(data, 2, _jpeg_segment),
-        lambda: _find(data, 8, _png_chunk),
+        lambda: _find(data, 2, _exif_segment),
+        lambda: _find_chunk(data, _EXIF_CHUNK),
     )
     return tf.cond(
         start > 0,
@@ -111,7 +123,7 @@ def _orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
 
 
 def _find(data: tf.Tensor, start: int, look: Callable) -> tf.Tensor:
-    """Where the EXIF data begin (at a TIFF header), or 0."""
+    """Where the content begins that `look` recognises, or 0."""
     end = tf.size(data, tf.int64) - len(_PADDING)
     _, found = tf.while_loop(
         lambda at, found: (found == 0) & (at < end),
@@ -121,7 +133,7 @@ def _find(data: tf.Tensor, start: int, look: Callable) -> tf.Tensor:
     return found
 
 
-def _jpeg_segment(
+def _exif_segment(
     data: tf.Tensor, at: tf.Tensor, end: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The place of the next segment, and that of the EXIF data if they are here."""
@@ -135,13 +147,18 @@ def _jpeg_segment(
     return tf.where(is_last, end, at + step), tf.where(is_exif, at + 10, 0)
 
 
+def _find_chunk(data: tf.Tensor, kind: int) -> tf.Tensor:
+    """Where the content of a PNG chunk before the pixels begins, or 0."""
+    return _find(data, len(_PNG_SIGNATURE), functools.partial(_png_chunk, kind))
+
+
 def _png_chunk(
-    data: tf.Tensor, at: tf.Tensor, end: tf.Tensor
+    wanted: int, data: tf.Tensor, at: tf.Tensor, end: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The place of the next chunk, and that of the EXIF data if they are here."""
+    """The place of the next chunk, and that of this one's content if it is wanted."""
     kind = _number(data, at + 4, 4)
     following = tf.where(kind == _IDAT, end, at + 12 + _number(data, at, 4))
-    return following, tf.where(kind == _EXIF_CHUNK, at + 8, 0)
+    return following, tf.where(kind == wanted, at + 8, 0)
 
 
 def _tiff_orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -176,16 +193,16 @@ def _number(
     return tf.reduce_sum(digits * tf.constant(weights, tf.int64))
 
 
-def _fit(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Shorter side to `image_size`, then the central square."""
+def _fit(pixels: tf.Tensor, image_size: int, scaled: int) -> tf.Tensor:
+    """Shorter side to `scaled`, then the central square."""
     shape = tf.shape(pixels)[:2]
     shorter = tf.reduce_min(shape)
-    scale = image_size / shorter
+    scale = scaled / shorter
     new_shape = tf.cast(tf.round(tf.cast(shape, tf.float64) * scale), tf.int32)
-    new_shape = tf.maximum(new_shape, image_size)
+    new_shape = tf.maximum(new_shape, scaled)
     batch = pixels[tf.newaxis]
     resized = tf.cond(
-        shorter > image_size,
+        shorter > scaled,
         lambda: tf.image.resize(batch, new_shape, "area"),
         lambda: tf.image.resize(batch, new_shape, "bilinear"),
     )[0]
@@ -196,13 +213,29 @@ def _fit(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
     return tf.ensure_shape(square, (image_size, image_size, 3))
 
 
-def _decode_png(encoded: tf.Tensor, index: tf.Tensor | int) -> tf.Tensor:
-    pixels = tf.io.decode_png(encoded, channels=4)
+def _decode_png(encoded: tf.Tensor, data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    bits = data[24]
+    pixels = tf.cond(
+        bits == 16, lambda: _decode_16_bits(encoded), lambda: _decode_8_bits(encoded)
+    )
+    # TensorFlow takes 2**bits - 1 for opaque where it adds the alpha channel itself.
+    has_alpha = (bits >= 8) | (_find_chunk(data, _TRANSPARENCY_CHUNK) > 0)
     is_opaque = tf.reduce_min(pixels[..., 3]) == 255
     with tf.control_dependencies(
-        [_require(is_opaque, "must not have transparent pixels", index)]
+        [_require(is_opaque | ~has_alpha, "must not have transparent pixels", index)]
     ):
         return pixels[..., :3]
+
+
+def _decode_8_bits(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_png(encoded, channels=4)
+
+
+def _decode_16_bits(encoded: tf.Tensor) -> tf.Tensor:
+    pixels = tf.io.decode_png(encoded, channels=4, dtype=tf.uint16)
+    # Rounded as the data set's reader does; 8 bits of the decoder's are cut off.
+    rounded = (tf.cast(pixels, tf.int32) + 128) // 257
+    return tf.cast(rounded, tf.uint8)
 
 
 def _jpeg_size(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -227,9 +260,7 @@ def _png_size(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return height, width
 
 
-def _require(
-    condition: tf.Tensor, message: str, index: tf.Tensor | int
-) -> tf.Operation:
+def _require(condition: tf.Tensor, message: str, index: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(
         condition, [tf.strings.format("image {} of the request " + message, index)]
     )

@@ -26,7 +26,8 @@ import v1keras
 from export.requests import IMAGE_KEY
 from export.saved_model import write_saved_model
 from v1keras.data import ImageDataset, Split, steps_per_epoch
-from v1keras.data.images import decode_image, fit_image
+from v1keras.data.decoding import decode_image
+from v1keras.data.images import fit_image
 from v1keras.training import TrainConfig, train
 
 # What `custom_config` holds apart from the settings of training.

@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from export.preprocessing import decode_batch
-from v1keras.data.images import decode_image, fit_image, read_image
+from v1keras.data.decoding import decode_image
+from v1keras.data.images import fit_image, read_image
 
 SIZE = 16
 

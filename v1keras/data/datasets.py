@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from v1keras.data.decoding import read_header
 from v1keras.data.folders import (
     FileList,
     counted,
@@ -17,7 +18,7 @@ from v1keras.data.folders import (
     fingerprint,
     listed,
 )
-from v1keras.data.images import ImageFiles, UnusableImages, read_file, read_header
+from v1keras.data.images import ImageFiles, UnusableImages, read_file
 from v1keras.data.shapes import SHAPES, draw_shapes
 from v1keras.data.tfds import TfdsImages, open_builder
 

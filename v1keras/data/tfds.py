@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from v1keras.data.images import decode_image, fit_image, read_many
+from v1keras.data.decoding import decode_image
+from v1keras.data.images import fit_image, read_many
 
 _EXAMPLES_PER_CHUNK = 2048
 
@@ -132,12 +133,15 @@ class TfdsImages:
             parts += [name, str(split.num_examples), str(split.num_bytes)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def read(self, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, split: str, image_size: int, crop_fraction: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Reads a split into memory.
 
         Args:
             split: str. Its name in TensorFlow Datasets.
             image_size: int. Height and width of the images in pixels.
+            crop_fraction: float. See `fit_image`. Defaults to `1.0`.
 
         Returns:
             A tuple `(images, labels)`: uint8 (n, image_size, image_size, 3) and int32
@@ -155,7 +159,7 @@ class TfdsImages:
             def read(i: int, chunk: list = chunk, start: int = start) -> np.ndarray:
                 name = f"{self.builder.info.full_name} {split} image {start + i}"
                 image = decode_image(chunk[i][self.image_key], name)
-                return fit_image(image, image_size, name)
+                return fit_image(image, image_size, name, crop_fraction)
 
             read_many(read, images[start:stop])
         return images, labels
