@@ -81,9 +81,10 @@ def models_config(
     """
     lines = ["model_config_list {"]
     for name, found in served.items():
-        kept = _kept_labels((labels or {}).get(name, {}), found)
+        own_labels = (labels or {}).get(name, {})
+        kept = _kept_labels(own_labels, found)
         if kept:
-            loaded = sorted({*kept.values(), found[-1]})
+            loaded = loaded_versions(found, own_labels)
             policy = " ".join(f"versions: {number}" for number in loaded)
             policy = f"specific {{ {policy} }}"
         else:
@@ -101,6 +102,22 @@ def models_config(
             "  }",
         ]
     return "\n".join([*lines, "}", ""])
+
+
+def loaded_versions(found: Sequence[int], labels: Mapping[str, int]) -> tuple[int, ...]:
+    """Which versions of a model the server loads, oldest first.
+
+    Args:
+        found: sequence of int. The versions that there are, oldest first.
+        labels: dict from label to version. May be empty.
+
+    Returns:
+        Tuple of int.
+    """
+    kept = _kept_labels(labels, found)
+    if kept:
+        return tuple(sorted({*kept.values(), found[-1]}))
+    return tuple(found[-_LOADED_VERSIONS:])
 
 
 def _kept_labels(labels: Mapping[str, int], found: Sequence[int]) -> dict[str, int]:

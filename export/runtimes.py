@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -126,33 +126,22 @@ def ask_saved_model(
     Its warm-up requests are replayed too; one that fails is an error. A signature that
     it does not have gives no answers.
     """
-    import tensorflow as tf
+    from export.loader import LoadedModel
 
     answers = {}
-    graph = tf.Graph()
-    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
-        signatures = tf.compat.v1.saved_model.loader.load(
-            session, ["serve"], os.fspath(folder)
-        ).signature_def
-
-        def call(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            signature = signatures[name]
-            outputs = {key: info.name for key, info in signature.outputs.items()}
-            feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
-            return session.run(outputs, feeds)
-
-        for name, input_name in INPUT_NAMES.items():
-            if name not in signatures:
-                continue
-            asked = images if name == DEFAULT_SIGNATURE else images[:SIGNATURE_IMAGES]
-            answers[name] = _ask(
-                lambda inputs, name=name, key=input_name: call(name, {key: inputs}),
-                make_request(name, asked),
-                batch_size,
-            )
-        if (Path(folder) / WARMUP_FILE).exists():
-            for name, inputs in read_warmup(folder):
-                call(name, inputs)
+    model = LoadedModel(folder)
+    for name, input_name in INPUT_NAMES.items():
+        if name not in model.signatures:
+            continue
+        asked = images if name == DEFAULT_SIGNATURE else images[:SIGNATURE_IMAGES]
+        answers[name] = _ask(
+            lambda inputs, name=name, key=input_name: model.call(name, {key: inputs}),
+            make_request(name, asked),
+            batch_size,
+        )
+    if (Path(folder) / WARMUP_FILE).exists():
+        for name, inputs in read_warmup(folder):
+            model.call(name, inputs)
     return answers
 
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "export --rollback": "export.config:RollbackConfig",
     "export.server": "export.server:ServerConfig",
     "export.client": "export.client:ClientConfig",
+    "export.serve": "export.serve:ServeConfig",
 }
 SLOW = ("train", "distill", "run_study", "export_run")
 # Stands before a block of code that is not run, and says why.

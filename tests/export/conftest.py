@@ -1,12 +1,18 @@
+import contextlib
 import dataclasses
 import json
 import multiprocessing
+import threading
 
 import keras
 import numpy as np
 import pytest
+from werkzeug.serving import make_server
 
 import v1keras
+from export.development_server import DevelopmentServer
+from export.models_config import models_config
+from export.saved_model import write_saved_model
 from v1keras.data import SHAPES, load_dataset
 from v1keras.v1 import get_variant
 
@@ -55,6 +61,50 @@ def labels():
 @pytest.fixture(scope="session")
 def logits(classifier, images):
     return classifier.predict(images.astype(np.float32), verbose=0)
+
+
+@pytest.fixture(scope="session")
+def served_version():
+    return 1234567890
+
+
+@pytest.fixture(scope="session")
+def served_root(classifier, labels, served_version, tmp_path_factory):
+    """A folder that holds one version of the small model, labelled stable."""
+    root = tmp_path_factory.mktemp("serving")
+    write_saved_model(classifier, labels, root / "shapes" / str(served_version))
+    (root / "models.config").write_text(
+        models_config(
+            {"shapes": [served_version]}, {"shapes": {"stable": served_version}}
+        )
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """Serves a folder by the development server; gives its address."""
+
+    @contextlib.contextmanager
+    def serve(root):
+        application = DevelopmentServer(root)
+        server = make_server("127.0.0.1", 0, application, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def served_address(served_root, serving):
+    with serving(served_root) as address:
+        yield address
 
 
 DATA = "shapes:40:40"

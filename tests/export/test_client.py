@@ -1,17 +1,17 @@
-"""The client against a server that speaks TensorFlow Serving's protocols.
+"""The client against servers that speak TensorFlow Serving's protocols.
 
-TensorFlow Serving itself is no Python package. `ModelServer` answers its official
-messages (gRPC: the generated service; REST: the documented rows of JSON) with what its
-loader loads.
+TensorFlow Serving itself is no Python package. The development server answers over REST,
+and a service of its official messages answers over gRPC with what that has loaded.
 """
 
-import base64
 import contextlib
-import functools
 import json
+import socket
+import ssl
 import subprocess
 import sys
 import threading
+import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+import trustme
 
-from export.client import ClientConfig, classify, main
-from export.requests import INPUT_NAMES
-from export.saved_model import write_saved_model
+from export.client import Client, ClientConfig, main
+from export.development_server import DevelopmentServer, RefusedError
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")
@@ -32,46 +32,26 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-MODEL, VERSION, LABEL = "shapes", 1234567890, "stable"
-
-
-class ModelServer:
-    """One loaded version of one model."""
-
-    def __init__(self, folder):
-        graph = tf.Graph()
-        self.session = tf.compat.v1.Session(graph=graph)
-        with graph.as_default():
-            meta = tf.compat.v1.saved_model.loader.load(
-                self.session, ["serve"], str(folder)
-            )
-        self.signatures = meta.signature_def
-        self.requests = []
-
-    def predict(self, name, version, signature, inputs):
-        if name != MODEL or version not in (None, VERSION, LABEL):
-            raise LookupError(f"Servable not found for request: {name}/{version}")
-        self.requests.append((signature, version))
-        definition = self.signatures[signature]
-        fetches = {key: info.name for key, info in definition.outputs.items()}
-        feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
-        return self.session.run(fetches, feeds)
+MODEL, LABEL = "shapes", "stable"
+ROW = {"classes": ["cat"], "scores": [0.9]}
 
 
 class GrpcService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, server):
-        self.server = server
+    """What the development server has loaded, over gRPC."""
+
+    def __init__(self, application):
+        self.application = application
 
     def Predict(self, request, context):
         spec = request.model_spec
         choice = spec.WhichOneof("version_choice")
-        version = spec.version.value if choice == "version" else spec.version_label
+        version = spec.version.value if choice == "version" else None
+        label = spec.version_label if choice == "version_label" else None
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         try:
-            outputs = self.server.predict(
-                spec.name, version if choice else None, spec.signature_name, inputs
-            )
-        except LookupError as error:
+            _, model = self.application.find(spec.name, version, label)
+            outputs = model.call(spec.signature_name, inputs)
+        except RefusedError as error:
             context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except tf.errors.InvalidArgumentError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
@@ -81,49 +61,17 @@ class GrpcService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-def answer_rest(server, handler, body):
-    path, verb = handler.path.removeprefix("/v1/models/").split(":")
-    name, *kind = path.split("/")
-    version = None
-    if kind:
-        version = int(kind[1]) if kind[0] == "versions" else kind[1]
-    body = json.loads(body)
-    rows = [base64.b64decode(row["b64"]) for row in body["instances"]]
-    signature = body["signature_name"]
-    inputs = {INPUT_NAMES[signature]: np.array(rows, object)}
-    try:
-        assert verb == "predict"
-        outputs = server.predict(name, version, signature, inputs)
-    except (LookupError, tf.errors.InvalidArgumentError) as error:
-        return reply(handler, 400, {"error": str(error)})
-    predictions = [
-        {
-            key: [
-                item.decode() if isinstance(item, bytes) else item
-                for item in values[index].tolist()
-            ]
-            for key, values in outputs.items()
-        }
-        for index in range(len(rows))
-    ]
-    return reply(handler, 200, {"predictions": predictions})
-
-
-@pytest.fixture(scope="module")
-def server(classifier, labels, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    write_saved_model(classifier, labels, folder)
-    return ModelServer(folder)
-
-
 @contextlib.contextmanager
-def grpc_server(service):
+def grpc_server(service, credentials=None, port=0):
     pool = grpc.server(
         futures.ThreadPoolExecutor(2),
         options=[("grpc.max_receive_message_length", -1)],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, pool)
-    port = pool.add_insecure_port("localhost:0")
+    if credentials is None:
+        port = pool.add_insecure_port(f"localhost:{port}")
+    else:
+        port = pool.add_secure_port("localhost:0", credentials)
     pool.start()
     try:
         yield f"localhost:{port}"
@@ -132,10 +80,12 @@ def grpc_server(service):
 
 
 @contextlib.contextmanager
-def web_server(answer):
+def web_server(answer, tls=None):
     """A server that gives each request and its body to `answer`; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self):
             answer(self, self.rfile.read(int(self.headers["Content-Length"])))
 
@@ -143,10 +93,16 @@ def web_server(answer):
             pass
 
     with ThreadingHTTPServer(("localhost", 0), Handler) as rest:
+        # A connection that is kept has a thread that waits.
+        rest.daemon_threads = True
+        rest.block_on_close = False
+        if tls is not None:
+            rest.socket = tls.wrap_socket(rest.socket, server_side=True)
         thread = threading.Thread(target=rest.serve_forever)
         thread.start()
         try:
-            yield f"http://localhost:{rest.server_port}"
+            scheme = "http" if tls is None else "https"
+            yield f"{scheme}://localhost:{rest.server_port}"
         finally:
             rest.shutdown()
             thread.join()
@@ -161,29 +117,25 @@ def reply(handler, code, content):
 
 
 @pytest.fixture(scope="module")
-def addresses(server):
-    with (
-        grpc_server(GrpcService(server)) as grpc_address,
-        web_server(functools.partial(answer_rest, server)) as rest_address,
-    ):
-        yield {"grpc": grpc_address, "rest": rest_address}
+def addresses(served_root, served_address):
+    with grpc_server(GrpcService(DevelopmentServer(served_root))) as grpc_address:
+        yield {"grpc": grpc_address, "rest": served_address}
 
 
 def png(image):
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 
-def config(address, **settings):
-    return ClientConfig(image=(), server=address, model=MODEL, **settings)
+def classify(images, address, **settings):
+    settings = {"model": MODEL, "retries": 0, **settings}
+    with Client(ClientConfig(image=(), server=address, **settings)) as client:
+        return client.classify(images)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
-def test_answers_are_those_of_the_model(
-    addresses, images, logits, labels, protocol, server
-):
+def test_answers_are_those_of_the_model(addresses, images, logits, labels, protocol):
     encoded = [png(image) for image in images[:5]]
-    answers = classify(encoded, config(addresses[protocol]))
-    assert server.requests[-1] == ("serve_bytes", None)
+    answers = classify(encoded, addresses[protocol])
     for answer, row in zip(answers, logits, strict=False):
         shares = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
         best = np.argsort(-row)
@@ -193,13 +145,17 @@ def test_answers_are_those_of_the_model(
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
-def test_versions_are_chosen_by_number_or_label(addresses, images, protocol, server):
-    encoded = [png(images[0])]
-    for settings in ({"version": VERSION}, {"label": LABEL}):
-        classify(encoded, config(addresses[protocol], **settings))
-        assert server.requests[-1][1] in settings.values()
+def test_versions_are_chosen_by_number_or_label(
+    addresses, images, protocol, served_version
+):
+    encoded, address = [png(images[0])], addresses[protocol]
+    expected = classify(encoded, address)
+    for settings in ({"version": served_version}, {"label": LABEL}):
+        assert classify(encoded, address, **settings) == expected
     with pytest.raises(ValueError, match="the server refuses: Servable not found"):
-        classify(encoded, config(addresses[protocol], version=VERSION + 1))
+        classify(encoded, address, version=served_version + 1)
+    with pytest.raises(ValueError, match="Unrecognized servable version label: new"):
+        classify(encoded, address, label="new")
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
@@ -207,7 +163,7 @@ def test_large_photographs_pass(addresses, protocol):
     noise = np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), np.uint8)
     encoded = png(noise)
     assert len(encoded) > 4 * 2**20
-    (answer,) = classify([encoded], config(addresses[protocol]))
+    (answer,) = classify([encoded], addresses[protocol])
     assert len(answer.classes) == 5
 
 
@@ -237,8 +193,8 @@ def test_a_bad_image_is_refused_and_the_server_lives(
 ):
     good = png(images[0])
     with pytest.raises(ValueError, match=f"(?s)the server refuses: .*{message}"):
-        classify([good, data], config(addresses[protocol]))
-    assert len(classify([good], config(addresses[protocol]))) == 1
+        classify([good, data], addresses[protocol])
+    assert len(classify([good], addresses[protocol])) == 1
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
@@ -261,7 +217,7 @@ def test_command_line(addresses, images, logits, labels, protocol, tmp_path, cap
 @pytest.mark.parametrize("address", ["localhost:1", "http://localhost:1"])
 def test_no_server_is_one_line(address, tmp_path, fails):
     (tmp_path / "a.png").write_bytes(b"any")
-    flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}"]
+    flags = [f"--image={tmp_path / 'a.png'}", f"--server={address}", "--retries=0"]
     fails(main, flags, "does not answer")
 
 
@@ -301,20 +257,171 @@ def test_a_server_that_drips_is_late(part, with_length):
         pytest.raises(ConnectionError, match=r"within 0\.5 seconds"),
     ):
         try:
-            classify([b"any"], config(address, timeout=0.5))
+            classify([b"any"], address, timeout=0.5)
         finally:
             stop.set()
 
 
-@pytest.mark.parametrize("code", [502, 503, 504])
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
 def test_what_is_not_available_is_the_same_error_over_rest_and_grpc(code):
+    def unavailable(handler, _):
+        reply(handler, code, {"error": "loading"})
+
     with (
-        web_server(
-            lambda handler, _: reply(handler, code, {"error": "loading"})
-        ) as address,
+        web_server(unavailable) as address,
         pytest.raises(ConnectionError, match="does not answer: loading"),
     ):
-        classify([b"any"], config(address))
+        classify([b"any"], address)
+
+
+@pytest.mark.parametrize("failure", ["unavailable", "hangs up", "truncated"])
+def test_a_server_that_is_not_available_is_asked_again(failure):
+    asked = []
+
+    def recover(handler, body):
+        asked.append(body)
+        if len(asked) == 3:
+            reply(handler, 200, {"predictions": [ROW]})
+        elif failure == "unavailable":
+            reply(handler, 503, {"error": "loading"})
+        elif failure == "truncated":
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx")
+            handler.close_connection = True
+        else:
+            handler.close_connection = True
+
+    with web_server(recover) as address:
+        with pytest.raises(ConnectionError, match="does not answer"):
+            classify([b"any"], address, retries=1)
+        (answer,) = classify([b"any"], address, retries=0)
+    assert answer.classes == ("cat",)
+    assert len(asked) == 3 and asked[0] == asked[2]
+
+
+def test_a_refusal_is_not_asked_again():
+    asked = []
+
+    def refuse(handler, body):
+        asked.append(body)
+        reply(handler, 400, {"error": "no image"})
+
+    with web_server(refuse) as address, pytest.raises(ValueError, match="no image"):
+        classify([b"any"], address, retries=3)
+    assert len(asked) == 1
+
+
+def test_no_retry_begins_after_the_deadline():
+    asked = []
+
+    def unavailable(handler, body):
+        asked.append(body)
+        reply(handler, 503, {"error": "loading"})
+
+    with (
+        web_server(unavailable) as address,
+        pytest.raises(ConnectionError, match="loading"),
+    ):
+        # The first pause is at least 0.1 s, the sixth at least 3 s.
+        classify([b"any"], address, retries=9, timeout=1)
+    assert 1 < len(asked) < 7
+
+
+def test_grpc_finds_a_server_that_starts_late(addresses, images, served_root):
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    application = DevelopmentServer(served_root)
+    config = ClientConfig(image=(), server=f"localhost:{port}", model=MODEL, retries=9)
+    encoded = [png(images[0])]
+    with Client(config) as client, futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.classify, encoded)
+        time.sleep(0.3)
+        with grpc_server(GrpcService(application), port=port):
+            assert waiting.result() == classify(encoded, addresses["grpc"])
+
+
+def test_one_connection_is_kept_and_opened_again_when_it_ends():
+    ports = []
+
+    def answer(handler, _):
+        ports.append(handler.client_address[1])
+        handler.close_connection = len(ports) == 3
+        reply(handler, 200, {"predictions": [ROW]})
+
+    with web_server(answer) as address:
+        config = ClientConfig(image=(), server=address, retries=0)
+        with Client(config) as client:
+            for _ in range(5):
+                client.classify([b"any"])
+    first, second, third, fourth, fifth = ports
+    assert first == second == third != fourth == fifth
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def secrets(authority, tmp_path):
+    """Settings that trust the authority and send a token."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "token").write_text("secret\n")
+    return {
+        "ca_file": str(tmp_path / "ca.pem"),
+        "token_file": str(tmp_path / "token"),
+    }
+
+
+class Tokens(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers those who have the token."""
+
+    def Predict(self, request, context):
+        sent = dict(context.invocation_metadata()).get("authorization")
+        if sent != "Bearer secret":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, f"token {sent}")
+        response = predict_pb2.PredictResponse()
+        response.outputs["classes"].CopyFrom(tf.make_tensor_proto([[b"cat"]]))
+        response.outputs["scores"].CopyFrom(tf.make_tensor_proto([[0.9]]))
+        return response
+
+
+def only_with_token(handler, _):
+    sent = handler.headers["Authorization"]
+    if sent == "Bearer secret":
+        reply(handler, 200, {"predictions": [ROW]})
+    else:
+        reply(handler, 401, {"error": f"token {sent}"})
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def safe_address(request, authority):
+    certificate = authority.issue_cert("localhost")
+    if request.param == "rest":
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(tls)
+        server = web_server(only_with_token, tls)
+    else:
+        chain = b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+        pair = (certificate.private_key_pem.bytes(), chain)
+        server = grpc_server(Tokens(), grpc.ssl_server_credentials([pair]))
+    with server as address:
+        yield address if request.param == "rest" else f"grpcs://{address}"
+
+
+def test_tls_and_a_token(safe_address, secrets):
+    (answer,) = classify([b"any"], safe_address, **secrets)
+    assert answer.classes == ("cat",)
+    with pytest.raises(ValueError, match="the server refuses: token None"):
+        classify([b"any"], safe_address, ca_file=secrets["ca_file"])
+    with pytest.raises(ConnectionError, match="does not answer"):
+        classify([b"any"], safe_address, token_file=secrets["token_file"])
+
+
+def test_a_tls_handshake_that_drips_is_late():
+    with socket.create_server(("localhost", 0)) as silent:
+        address = f"https://localhost:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match=r"within 0\.5 seconds"):
+            classify([b"any"], address, timeout=0.5)
 
 
 class Unready(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -345,7 +452,7 @@ class OneRow(prediction_service_pb2_grpc.PredictionServiceServicer):
 )
 def test_faults_over_grpc(service, error, message):
     with grpc_server(service) as address, pytest.raises(error, match=message):
-        classify([b"any", b"other"], config(address))
+        classify([b"any", b"other"], address)
 
 
 def test_rest_needs_no_tensorflow(tmp_path):
@@ -383,7 +490,22 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, fails):
         (["--image=/no/cat.jpg"], "No such file"),
         (["--image=a", "--version=1", "--label=stable"], "must not be given together"),
         (["--image=a", "--timeout=0"], "`timeout` must be positive"),
-        ([f"--image={__file__}", "--server=http://no host:1"], "does not answer"),
+        (["--image=a", "--retries=-1"], "`retries` must be at least 0"),
+        (["--image=a", "--server=ftp://host"], "`server` must be host:port, or begin"),
+        (["--image=a", "--token_file=t"], "given with https:// or grpcs:// only"),
+        (
+            ["--image=a", "--server=http://h", "--ca_file=c"],
+            "with https:// or grpcs://",
+        ),
+        ([f"--image={__file__}", "--server=http://h:x"], "`server` must be an address"),
+        (
+            [f"--image={__file__}", "--server=https://h", "--token_file=/no/token"],
+            "No such file",
+        ),
+        (
+            [f"--image={__file__}", "--server=https://h", "--token_file=/dev/null"],
+            "`token_file` must hold one line",
+        ),
     ],
 )
 def test_bad_input_is_one_line(flags, message, fails):
