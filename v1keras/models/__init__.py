@@ -5,12 +5,19 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "architectures": ["ARCHITECTURES", "NORMALIZATIONS"],
+        "architectures": ["ARCHITECTURES", "NORMALIZATIONS", "PIXEL_SCALINGS"],
         "classifier": ["build_classifier"],
         "distiller": ["Distiller"],
         "ensemble": ["build_ensemble"],
         "features": ["with_features"],
         "losses": ["FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"],
+        "published": [
+            "PublishedModel",
+            "load_evnet",
+            "load_resnet",
+            "load_vonenet",
+            "read_published",
+        ],
         "settings": [
             "IMAGENET",
             "TINY_IMAGENET",
@@ -18,5 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "resolve_setting",
             "setting_for",
         ],
+        "torch_file": ["read_torch_file"],
+        "weights": ["assign_weights", "weights_of_model"],
     },
 )

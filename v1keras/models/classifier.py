@@ -1,6 +1,8 @@
 """Classifiers with a V1 front-end, and the plain CNN that they are compared with."""
 
+import dataclasses
 import warnings
+from typing import Any
 
 import keras
 from keras import layers
@@ -11,13 +13,10 @@ from v1keras.layers import (
     SubcorticalBlock,
     VOneBlock,
 )
-from v1keras.models.backbone import (
-    ARCHITECTURES,
-    Parts,
-    backbone,
-)
+from v1keras.models.architectures import ARCHITECTURES, PIXEL_SCALINGS
+from v1keras.models.backbone import Parts, backbone
 from v1keras.models.settings import V1Setting, resolve_setting
-from v1keras.v1 import Variant, get_variant
+from v1keras.v1 import GaborParameters, Variant, get_variant
 from v1keras.v1.distributions import SF_EDGES
 
 # V1's noise has the seed of the model; that of the stage before it lies far from it.
@@ -40,6 +39,9 @@ def build_classifier(
     noise: str = "stochastic",
     rectify_noise: bool = False,
     normalization: str = "batch",
+    pixel_scaling: str = "symmetric",
+    gabors: GaborParameters | None = None,
+    channel_order: str = "color",
     seed: int = 0,
     name: str | None = None,
 ) -> keras.Model:
@@ -77,6 +79,14 @@ def build_classifier(
         normalization: str. How the backbone normalises: `"batch"`, as published, or
             `"group"`, by groups of channels of each image alone (Wu and He 2018).
             Defaults to `"batch"`.
+        pixel_scaling: str. What the first layer sees: `"symmetric"`, pixels in
+            [-1, 1]; `"imagenet"`, pixels minus their mean over ImageNet, divided by
+            their standard deviation, as torchvision's models do. Not used where stages
+            before V1 adapt to the light. Defaults to `"symmetric"`.
+        gabors: `v1keras.v1.GaborParameters` or None. Receptive fields, simple cells
+            first, instead of the variant's.
+        channel_order: str. `"color"` or `"sampled"`, the order of V1's channels; see
+            `v1keras.layers.VOneBlock`. Defaults to `"color"`.
         seed: int. Seed of the initial weights and of the noise. Defaults to `0`.
         name: str or None. The name of the model. Defaults to variant and arch.
 
@@ -85,8 +95,8 @@ def build_classifier(
         0..255, gives logits of shape (batch, num_classes).
 
     Raises:
-        ValueError: if a name is unknown or a size is not positive, or the plain
-            CNN is asked for an odd stride.
+        ValueError: if a name is unknown or a size is not positive, the plain CNN is
+            asked for an odd stride, or `gabors` do not fit the variant.
 
     Example:
 
@@ -110,7 +120,14 @@ def build_classifier(
             raise ValueError(
                 f"`{argument}` must be at least 1. Received: {argument}={value}"
             )
+    if pixel_scaling not in PIXEL_SCALINGS:
+        raise ValueError(
+            f"`pixel_scaling` must be one of {', '.join(PIXEL_SCALINGS)}. "
+            f"Received: pixel_scaling={pixel_scaling!r}"
+        )
     asked = get_variant(variant)
+    if gabors is not None:
+        asked = dataclasses.replace(asked, gabors=gabors)
     variant, setting = resolve_setting(
         asked,
         input_shape[0],
@@ -127,7 +144,8 @@ def build_classifier(
     parts = Parts(seed, normalization)
 
     inputs = keras.Input(input_shape, name="images")
-    x = _before_v1(inputs, variant, setting, noise=noise, seed=seed)
+    scaling = PIXEL_SCALINGS[pixel_scaling]
+    x = _before_v1(inputs, variant, setting, scaling, noise=noise, seed=seed)
     if variant.v1:
         before_v1 = x
         x = VOneBlock(
@@ -141,8 +159,7 @@ def build_classifier(
             noise_level=setting.noise_level,
             noise=noise,
             rectify_noise=rectify_noise,
-            # The bottleneck is trained behind it: any order of channels will do.
-            channel_order="color",
+            channel_order=channel_order,
             seed=seed,
             name="vone_block",
         )(x)
@@ -213,7 +230,15 @@ def _warn_of_ends_within_bins(asked: Variant, variant: Variant) -> None:
         )
 
 
-def _before_v1(images, variant: Variant, setting: V1Setting, *, noise: str, seed: int):
+def _before_v1(
+    images,
+    variant: Variant,
+    setting: V1Setting,
+    scaling: dict[str, Any],
+    *,
+    noise: str,
+    seed: int,
+):
     """Preprocessing, and the variant's stages before V1."""
     geometry = {
         "image_size": images.shape[1],
@@ -232,7 +257,7 @@ def _before_v1(images, variant: Variant, setting: V1Setting, *, noise: str, seed
             name="subcortical_block",
         )
         stages.append(block)
-    light = {"scale": 1.0 / 255.0} if stages else {"scale": 1.0 / 127.5, "offset": -1.0}
+    light = {"scale": 1.0 / 255.0} if stages else scaling
     if variant.contrast_normalization:
         stages.append(
             ContrastNormalization(

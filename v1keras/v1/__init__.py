@@ -7,6 +7,7 @@ from v1keras.v1.distributions import (
     sf_range,
     similar_cells,
 )
+from v1keras.v1.fitting import fit_gabors
 from v1keras.v1.gabor import gabor_kernels
 from v1keras.v1.variants import (
     NAMED_VARIANTS,
@@ -26,6 +27,7 @@ __all__ = [
     "VARIANTS",
     "GaborParameters",
     "Variant",
+    "fit_gabors",
     "gabor_kernels",
     "get_variant",
     "sample_evnet_gabors",
