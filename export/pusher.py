@@ -8,20 +8,17 @@ renamed into place in one step.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from export.models_config import list_versions, read_labels, refresh
-from v1keras.files import file_fingerprint
+from v1keras.files import file_fingerprint, temporary_path
+from v1keras.locks import lock_folder
 
-_STAGING = ".staging-"
-_REMOVED = ".removed-"
 WITHDRAWN_FOLDER = ".withdrawn"
 METADATA_FILE = "metadata.json"
 
@@ -41,31 +38,15 @@ def staging(out: str | os.PathLike) -> Iterator[Path]:
         The path of an empty folder.
     """
     out = Path(out)
-    if not out.is_dir() and (out.exists() or out.is_symlink()):
-        raise FileExistsError(f"`out` must be a folder. Received: out={out}")
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    # Every exporter holds a shared lock on the folder while it works, so whoever
-    # gets it alone knows that all staging folders in it are orphans.
-    lock = os.open(out, os.O_RDONLY)
-    try:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove_orphans(out)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=out))
+    with lock_folder(out, "exports", shared=True):
+        folder = temporary_path(out / "staging")
+        folder.mkdir()
         try:
-            # mkdtemp makes folders that only their owner can read; a server often
-            # runs as another user.
+            # A server often runs as another user.
             folder.chmod(0o755)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        if is_new:
-            with contextlib.suppress(OSError):
-                out.rmdir()
-        os.close(lock)
 
 
 def publish(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
@@ -119,9 +100,10 @@ def keep(
     for version in removed:
         # Hidden in one step before its files go, one by one. Another exporter may be
         # keeping as many at the same time.
+        hidden = temporary_path(out / str(version))
         with contextlib.suppress(FileNotFoundError):
-            (out / str(version)).rename(out / f"{_REMOVED}{version}")
-        shutil.rmtree(out / f"{_REMOVED}{version}", ignore_errors=True)
+            (out / str(version)).rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
     for version in list_withdrawn(out):
         if version < oldest:
             shutil.rmtree(out / WITHDRAWN_FOLDER / str(version), ignore_errors=True)
@@ -247,12 +229,6 @@ def checksums(folder: str | os.PathLike) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def _remove_orphans(out: Path) -> None:
-    for entry in out.iterdir():
-        if entry.name.startswith((_STAGING, _REMOVED)):
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _synchronize(folder: str | os.PathLike) -> None:

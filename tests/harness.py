@@ -110,7 +110,7 @@ def _check_saved_model(model: keras.Model, inputs: Any, mode: str, path: Path) -
 
 
 def _check_litert(model: keras.Model, inputs: Any, mode: str, path: Path) -> None:
-    model.export(path, format="litert", verbose=False)
+    model.export(str(path), format="litert", verbose=False)
     run = Interpreter(str(path)).get_signature_runner()
     # Names end in the numbers of inputs and outputs.
     arrays = dict(zip(sorted(run.get_input_details()), _flat(inputs), strict=True))

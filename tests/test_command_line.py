@@ -1,7 +1,10 @@
 import dataclasses
+import importlib
 import importlib.util
+import os
 import subprocess
 import sys
+import typing
 from typing import ClassVar
 
 import pytest
@@ -10,6 +13,7 @@ import v1keras
 from v1keras import __main__ as front_door
 from v1keras import command_line
 from v1keras.command_line import option
+from v1keras.locks import lock_folder
 
 
 @command_line.with_presets
@@ -182,6 +186,32 @@ def test_help_and_mistyped_flags_load_no_framework(command):
     assert "--help 0" in text and any("--traceback" in line for line in text)
     assert (mistyped, loaded) == ("--tracebac=x 2", "set()")
     assert "Did you mean: traceback" in result.stderr
+
+
+# `predict` writes single files, and `export` a version beside those of others.
+WITH_FOLDERS = {name: module for name, module, _ in front_door._COMMANDS}
+del WITH_FOLDERS["predict"], WITH_FOLDERS["export"]
+
+
+@pytest.mark.parametrize("command", WITH_FOLDERS)
+def test_a_folder_in_which_another_process_works_is_refused(command, tmp_path, capsys):
+    module = WITH_FOLDERS[command]
+    if command == "corruptions":
+        module += ".__main__"
+    main = importlib.import_module(module).main
+    config_class = typing.get_type_hints(main)["config"]
+    flags = [
+        f"--{field.name}=a,b"
+        for field in dataclasses.fields(config_class)
+        if field.metadata["required"]
+    ]
+    flags += ["--dataset=shapes:24:24", f"--out={tmp_path}"]
+    with lock_folder(tmp_path, "trains"):
+        code = command_line.run(main, config_class, flags, prog="tool", description=".")
+    assert code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tool: error: another process (pid {os.getpid()}, host ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_front_door(capsys, monkeypatch):

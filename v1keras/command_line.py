@@ -19,6 +19,7 @@ from typing import Any
 
 from absl import flags
 
+from v1keras.endings import ends_in_order, exit_code
 from v1keras.quiet import start_tensorflow
 
 _REQUIRED = "required"
@@ -169,7 +170,8 @@ def run(
             quietly. Defaults to `True`.
 
     Returns:
-        int. The exit code: 0, 2 for bad input, 130 when interrupted.
+        int. The exit code: 0, 2 for bad input; 130, 143 or 129 when ended by Ctrl+C,
+        SIGTERM or SIGHUP.
     """
     values = _define_flags(config_class)
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -183,16 +185,18 @@ def run(
         config = _resolve(config_class, values)
     except (flags.Error, ValueError) as error:
         return _fail(prog, error, hint=f"See python -m {prog} --help.")
-    if tensorflow:
-        start_tensorflow()
     try:
-        main(config)
+        with ends_in_order():
+            if tensorflow:
+                start_tensorflow()
+            main(config)
     except (ValueError, OSError) as error:
         if values["traceback"].value:
             traceback.print_exc()
         return _fail(prog, error)
-    except KeyboardInterrupt:
-        return _fail(prog, "interrupted; the same command resumes.", code=130)
+    except KeyboardInterrupt as ending:
+        message = "interrupted; the same command resumes."
+        return _fail(prog, message, code=exit_code(ending))
     return 0
 
 

@@ -5,11 +5,25 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
+
+
+def temporary_path(path: str | os.PathLike) -> Path:
+    """A new hidden name beside `path`, with its suffix."""
+    path = Path(path)
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether the name of a file or folder is one that `temporary_path` gives."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
@@ -34,7 +48,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    temporary = temporary_path(path)
     try:
         yield temporary
         temporary.replace(path)

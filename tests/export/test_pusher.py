@@ -1,4 +1,3 @@
-import fcntl
 import hashlib
 import inspect
 import json
@@ -13,6 +12,7 @@ import pytest
 
 from export import pusher
 from export.__main__ import main
+from v1keras.locks import lock_folder
 
 
 def make_version(out, content="model"):
@@ -83,7 +83,7 @@ def _stage_and_die(out):
 
 def test_what_a_killed_exporter_left_is_removed(tmp_path, in_processes):
     in_processes(_stage_and_die, tmp_path, count=1, exit_code=1)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*/saved_model.pb"))) == 1
     path = make_version(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -215,10 +215,10 @@ def test_public_names_are_functions_even_where_a_command_was_imported():
 
 
 def test_the_lock_is_given_back(tmp_path):
-    make_version(tmp_path)
-    lock = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(lock)
+    path = make_version(tmp_path)
+    with lock_folder(tmp_path, "tests"):
+        pass
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_rollback_command(tmp_path, capsys):

@@ -22,6 +22,12 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """All of `tiny` except its folder, for fixtures that last longer."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A training that takes seconds."""

@@ -12,6 +12,7 @@ from v1keras.files import write_json
 from v1keras.training import DistillConfig, Run, distill, open_dataset, train
 from v1keras.training.data_changes import data_changes
 from v1keras.training.fit import _record
+from v1keras.training.teacher import teacher_changes
 
 CLASSES = ("cat", "dog", "fox")
 
@@ -123,6 +124,24 @@ def test_a_student_is_refused_too(tiny, members, tmp_path):
     )
     with pytest.raises(FileExistsError, match="other images"):
         distill(config)
+
+
+def test_a_changed_teacher_is_refused(tiny, members, tmp_path):
+    shutil.copytree(members["no_noise"], tmp_path / "teacher")
+    settings = {**vars(tiny), "out": str(tmp_path / "student")}
+    config = DistillConfig(**settings, members=(str(tmp_path / "teacher"),))
+    teacher = Run.open(tmp_path / "teacher")
+    record = _record(config, "student", open_dataset(config), [teacher])
+    write_json(f"{config.out}/config.json", record)
+    assert teacher_changes(Run.open(config.out), [teacher]) == []
+    shutil.copy(Path(members["standard"], "model.keras"), teacher.path)
+    for result in (None, {"best_epoch": 1}):
+        write_json(f"{config.out}/config.json", {**record, "result": result})
+        with pytest.raises(
+            FileExistsError,
+            match=f"learnt from another model.keras than {teacher.path} now has",
+        ):
+            distill(config)
 
 
 @pytest.mark.parametrize("name", ["base", "member", "interrupted", "student"])

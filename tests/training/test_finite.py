@@ -40,7 +40,7 @@ def test_training_ends_at_the_first_loss_that_is_not_finite(
 ):
     config = change(tiny, learning_rate=1e20, **settings)
     with pytest.raises(
-        ValueError, match=f"lower `learning_rate`.*{received}.*no model"
+        ValueError, match=f"lower `learning_rate`.*the same `out`.*{received}.*no model"
     ):
         train(config)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {

@@ -26,6 +26,7 @@ from v1keras.corruptions.chunks import (
 from v1keras.corruptions.config import CorruptionsConfig
 from v1keras.corruptions.registry import canonical_name
 from v1keras.files import claim, write_json
+from v1keras.locks import locks_out
 
 MANIFEST = "corruptions.json"
 
@@ -40,6 +41,7 @@ class Dataset(Protocol):
     def split(self, name: str) -> Any: ...
 
 
+@locks_out("writes corrupted images")
 def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
     """Writes `out/corruption/severity/class/file` for every image and cell.
 

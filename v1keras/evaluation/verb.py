@@ -27,10 +27,12 @@ from v1keras.evaluation.runs import (
 )
 from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
 from v1keras.files import claim, write_json
+from v1keras.locks import locks_out
 from v1keras.training import Run, check_same_classes, versions
 from v1keras.training.run import check_classes
 
 
+@locks_out("evaluates")
 def evaluate(
     config: EvaluateConfig,
     runs: Mapping[str, Run] | None = None,

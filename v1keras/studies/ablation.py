@@ -15,6 +15,7 @@ from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
+from v1keras.locks import locks_out
 from v1keras.studies.measure import (
     check_test_images,
     measure_held_out_images,
@@ -26,6 +27,7 @@ from v1keras.training import DistillConfig, Run, distill, open_dataset
 _WITHOUT = "without_teacher"
 
 
+@locks_out("compares recipes")
 def run_ablation(config: AblationConfig) -> dict[str, Any]:
     """Trains a student by each recipe, chooses one, and measures it.
 

@@ -15,6 +15,7 @@ from v1keras.evaluation import Lineup, RobustnessTable, read_samples
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
+from v1keras.locks import locks_out
 from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
@@ -32,6 +33,7 @@ _STUDENT = "student"
 _TIMES_CHANCE = 2.0
 
 
+@locks_out("runs a study")
 def run_study(config: StudyConfig) -> Path:
     """Trains, distils, evaluates, reports and exports; resumes where it stopped.
 
@@ -176,14 +178,25 @@ def _export(config: StudyConfig, student: Run) -> None:
         flags.append(f"--data_dir={config.data_dir}")
     rejected = target / ".rejected"
     before = _count(rejected)
-    finished = subprocess.run([sys.executable, "-m", "export", *flags], check=False)
+    code = _run_to_its_end([sys.executable, "-m", "export", *flags])
     if _count(rejected) > before:
         print(f"The student was not exported; {rejected} holds the reasons", flush=True)
-    elif finished.returncode:
+    elif code:
         raise ChildProcessError(
-            f"The export of {student.path} ended with exit code "
-            f"{finished.returncode}; its message stands above"
+            f"The export of {student.path} ended with exit code {code}; its message "
+            "stands above"
         )
+
+
+def _run_to_its_end(command: list[str]) -> int:
+    """The exit code of a process, which ends in order where this one is ended."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def _count(folder: Path) -> int:

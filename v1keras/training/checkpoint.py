@@ -5,6 +5,8 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any
 
 import keras
 
-from v1keras.files import atomic_write, write_json
+from v1keras.files import atomic_write, file_fingerprint, write_json
 from v1keras.training.run import (
     CHECKPOINT_FOLDER,
+    CONFIG_FILE,
     HISTORY_FILE,
     MODEL_FILE,
     weights_not_finite,
@@ -22,6 +25,9 @@ from v1keras.training.run import (
 
 _STATE_FILE = "state.json"
 _WEIGHTS_FILE = "training.weights.h5"
+_NAME = re.compile(r"epoch_(\d{4,})")
+# The one before stays, should the newest turn out to be damaged.
+_KEPT = 2
 # What ReduceLROnPlateau remembers between epochs.
 _PLATEAU_STATE = ("best", "wait", "cooldown_counter")
 
@@ -43,10 +49,12 @@ class Progress:
 class RunCheckpoint(keras.callbacks.Callback):
     """Writes a run directory while Keras trains, and resumes from it.
 
-    After each epoch: the best model on the validation images (`model.keras`), the
-    table of all epochs (`history.csv`), and a checkpoint of weights, optimiser, noise
-    seeds and schedule (`checkpoint/`). Each is written to a temporary name and renamed.
-    The first loss that is not finite ends the training before any of them is written.
+    After each epoch: a checkpoint of weights, optimiser, noise seeds, schedule, the
+    table of all epochs and the best model on the validation images
+    (`checkpoint/epoch_...`), then that model (`model.keras`) and that table
+    (`history.csv`), which therefore are never ahead of it. Each is written to a
+    temporary name and renamed. The two newest checkpoints are kept. The first loss that
+    is not finite ends the training before any of them is written.
 
     Args:
         folder: path of the run.
@@ -66,30 +74,47 @@ class RunCheckpoint(keras.callbacks.Callback):
     def restore(self, model: keras.Model) -> None:
         """Brings `model` to the last finished epoch, if there is one.
 
+        If its checkpoint is damaged, the one before is taken, which is said.
+
         Args:
             model: the compiled Keras model that will be trained.
 
         Raises:
-            ValueError: if the checkpoint cannot be read.
+            ValueError: if there are checkpoints, and none can be read.
         """
-        folders = sorted((self.folder / CHECKPOINT_FOLDER).glob("epoch_*"))
+        folders = list(reversed(_checkpoints(self.folder)))
         if not folders:
             return
-        newest = folders[-1]
         model.optimizer.build(model.trainable_variables)
-        try:
-            state = json.loads((newest / _STATE_FILE).read_text(encoding="utf-8"))
-            model.load_weights(newest / _WEIGHTS_FILE)
-        except (OSError, ValueError, KeyError) as error:
+        damaged = []
+        for folder in folders:
+            try:
+                self._read(folder, model)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                damaged.append(f"{folder}, which cannot be read ({error})")
+            else:
+                break
+        else:
             raise ValueError(
-                "A checkpoint must be undamaged; remove it to resume from the previous "
-                f"one, or from the start. Received: {newest}, which cannot be read ({error})"
-            ) from error
-        self._plateau_state = state.pop("plateau")
-        rate = state.pop("learning_rate")
-        if self._plateau_state:  # the other schedules follow from the step
+                f"A checkpoint must be undamaged; remove {folders[0].parent} to train "
+                f"from the start. Received: {'; '.join(damaged)}"
+            )
+        for each in damaged:
+            print(f"{each}: resumed from {folder.name} instead.")
+        self._publish(folder)
+
+    def _read(self, folder: Path, model: keras.Model) -> None:
+        state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+        # Version 0.1.0 wrote no digest.
+        digest = state.pop("sha256", None)
+        if digest and digest != file_fingerprint(folder / _WEIGHTS_FILE):
+            raise ValueError(f"{_WEIGHTS_FILE} is not as it was written")
+        plateau, rate = state.pop("plateau"), state.pop("learning_rate")
+        progress = Progress(**state)
+        model.load_weights(folder / _WEIGHTS_FILE)
+        if plateau:  # the other schedules follow from the step
             model.optimizer.learning_rate = rate
-        self.progress = Progress(**state)
+        self._plateau_state, self.progress = plateau, progress
 
     def on_train_begin(self, logs=None):
         # The plateau callback has just forgotten what it knew.
@@ -123,10 +148,16 @@ class RunCheckpoint(keras.callbacks.Callback):
         if logs["val_accuracy"] > progress.best_accuracy:
             progress.best_epoch = epoch + 1
             progress.best_accuracy = float(logs["val_accuracy"])
-            with atomic_write(self.folder / MODEL_FILE) as temporary:
-                _bare(self.model).save(temporary)
-        self._write_history()
-        self._write_checkpoint(epoch + 1, rate)
+        self._publish(self._write_checkpoint(epoch + 1, rate))
+        for folder in _checkpoints(self.folder)[:-_KEPT]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Removes what only an unfinished run needs."""
+        *older, newest = _checkpoints(self.folder)
+        for folder in older:
+            shutil.rmtree(folder, ignore_errors=True)
+        (newest / MODEL_FILE).unlink(missing_ok=True)
 
     def _check_finite(self, logs: dict[str, float], where: str) -> None:
         wrong = [f"{k}={v}" for k, v in logs.items() if not math.isfinite(v)]
@@ -134,15 +165,26 @@ class RunCheckpoint(keras.callbacks.Callback):
             return
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         best = self.progress.best_epoch
-        kept = (
-            f"the best model, of epoch {best}, is kept" if best else "no model is kept"
+        place, kept = (
+            ("in a new folder", f"the best model, of epoch {best}, is kept")
+            if best
+            else ("with the same `out`", "no model is kept")
         )
         raise ValueError(
             "Losses and weights must stay finite; lower `learning_rate`, or raise "
-            "`warmup_epochs` if the schedule has a warm-up, in a new folder. Received: "
+            f"`warmup_epochs` if the schedule has a warm-up, {place}. Received: "
             f"{', '.join(wrong[:3])} in {where} at a learning rate of {rate:g} in "
             f"{self.folder}, where {kept}"
         )
+
+    def _publish(self, folder: Path) -> None:
+        """Shows the best model and the table of a checkpoint in the run directory."""
+        model, shown = folder / MODEL_FILE, self.folder / MODEL_FILE
+        # Finished runs and those of version 0.1.0 hold their model only once.
+        if model.is_file() and not (shown.is_file() and shown.samefile(model)):
+            with atomic_write(shown) as temporary:
+                _link(model, temporary)
+        self._write_history()
 
     def _write_history(self) -> None:
         with (
@@ -156,7 +198,8 @@ class RunCheckpoint(keras.callbacks.Callback):
             writer.writeheader()
             writer.writerows(history)
 
-    def _write_checkpoint(self, epoch: int, rate: float) -> None:
+    def _write_checkpoint(self, epoch: int, rate: float) -> Path:
+        target = self.folder / CHECKPOINT_FOLDER / f"epoch_{epoch:04d}"
         state = {
             **dataclasses.asdict(self.progress),
             "learning_rate": rate,
@@ -165,14 +208,47 @@ class RunCheckpoint(keras.callbacks.Callback):
                 for callback in self.plateau
             ],
         }
-        parent = self.folder / CHECKPOINT_FOLDER
-        older = list(parent.glob("epoch_*"))
-        with atomic_write(parent / f"epoch_{epoch:04d}") as temporary:
+        with atomic_write(target) as temporary:
             temporary.mkdir()
             self.model.save_weights(temporary / _WEIGHTS_FILE)
-            write_json(temporary / _STATE_FILE, state)
-        for folder in older:
-            shutil.rmtree(folder, ignore_errors=True)
+            if self.progress.best_epoch == epoch:
+                _bare(self.model).save(temporary / MODEL_FILE)
+            else:
+                _link(self.folder / MODEL_FILE, temporary / MODEL_FILE)
+            digest = file_fingerprint(temporary / _WEIGHTS_FILE)
+            write_json(temporary / _STATE_FILE, {**state, "sha256": digest})
+            # A damaged one of this epoch may stand there.
+            shutil.rmtree(target, ignore_errors=True)
+        return target
+
+
+def is_without_epochs(folder: str | os.PathLike) -> bool:
+    """Whether a folder is a run of which no epoch has been finished.
+
+    Args:
+        folder: str or path.
+    """
+    folder = Path(folder)
+    kept = (folder / MODEL_FILE, folder / HISTORY_FILE, folder / CHECKPOINT_FOLDER)
+    return (folder / CONFIG_FILE).is_file() and not any(map(Path.exists, kept))
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The folders of a run's checkpoints, oldest first."""
+    found = {
+        int(match[1]): path
+        for path in (folder / CHECKPOINT_FOLDER).glob("epoch_*")
+        if (match := _NAME.fullmatch(path.name)) and path.is_dir()
+    }
+    return [found[epoch] for epoch in sorted(found)]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name, or copies it where the file system has none."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _bare(model: keras.Model) -> keras.Model:

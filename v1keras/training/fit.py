@@ -18,6 +18,7 @@ from v1keras.data import (
     training_batches,
 )
 from v1keras.files import claim, file_fingerprint, write_json
+from v1keras.locks import locks_out
 from v1keras.models import (
     Distiller,
     LabelAccuracy,
@@ -26,7 +27,7 @@ from v1keras.models import (
     build_ensemble,
 )
 from v1keras.quiet import verbosity
-from v1keras.training.checkpoint import RunCheckpoint
+from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
 from v1keras.training.noise_warmup import NoiseWarmup
@@ -41,14 +42,22 @@ from v1keras.training.run import (
     versions,
 )
 from v1keras.training.strategy import get_strategy, precision
-from v1keras.training.teacher import TEACHER_FOLDER, TeacherLogits, cached_logits
+from v1keras.training.teacher import (
+    TEACHER_FOLDER,
+    TeacherLogits,
+    cached_logits,
+    teacher_changes,
+    teacher_fingerprints,
+)
 
 
+@locks_out("trains")
 def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     """Trains one classifier and writes its run directory.
 
     An interrupted run resumes from its last finished epoch; a finished one is
     returned as it is. Either is refused if the data set has changed since it was begun.
+    One of which no epoch was finished may be begun anew with other settings.
     A finished run is not compared where its folder of images is gone, or where the data
     set would have to be fetched by TensorFlow Datasets.
 
@@ -90,12 +99,15 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     return _fit(config, dataset, model, checkpoint)
 
 
+@locks_out("trains")
 def distill(
     config: DistillConfig,
     dataset: ImageDataset | None = None,
     members: Sequence[Run] | None = None,
 ) -> Run:
     """Teaches a student from an ensemble of runs and writes its run directory.
+
+    It resumes as `train` does, and is also refused if the teacher has changed since.
 
     Args:
         config: `DistillConfig`.
@@ -108,7 +120,7 @@ def distill(
 
     Raises:
         FileExistsError: if `config.out` is something else than this run, or was begun
-            with other data.
+            with other data or another teacher.
         ValueError, FileNotFoundError: if members, configuration or data are unusable
             or do not fit each other.
 
@@ -139,7 +151,8 @@ def distill(
             f"resumes it. Received: members={','.join(unfinished)}, not finished"
         )
 
-    dataset, finished = _open(config, "student", dataset)
+    taught_by = members if config.asks_teacher else ()
+    dataset, finished = _open(config, "student", dataset, taught_by)
     if finished is not None:
         return finished
     check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
@@ -151,7 +164,7 @@ def distill(
             teacher = build_ensemble(models, name="teacher")
         model = _distiller(config, None if config.teacher_views else teacher, student)
         # A distiller has its own losses.
-        checkpoint = _begin(config, "student", dataset, model, None)
+        checkpoint = _begin(config, "student", dataset, model, None, taught_by)
         if teacher is not None and config.teacher_views:
             cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
             logits = cached_logits(cache, teacher, members, config, dataset)
@@ -201,20 +214,32 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
 
 
 def _open(
-    config: TrainConfig, kind: str, dataset: ImageDataset | None
+    config: TrainConfig,
+    kind: str,
+    dataset: ImageDataset | None,
+    members: Sequence[Run] = (),
 ) -> tuple[ImageDataset | None, Run | None]:
     """The data set, and the run if it is finished.
 
     The data set is `None` only beside a finished run, where opening it could mean a
-    download.
+    download. Members are those of a teacher.
     """
-    stored = _claim(config, kind)
+    try:
+        stored = _claim(config, kind)
+    except FileExistsError:
+        if not is_without_epochs(config.out):
+            raise
+        # Nothing would be lost: a learning rate that was too high can be lowered.
+        print(f"{config.out}: begun anew, as no epoch was finished with its settings.")
+        stored = None
     run = None if stored is None else Run.open(config.out)
     is_finished = run is not None and run.is_finished
     if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
         dataset = open_dataset(config)
-    if run is not None and dataset is not None:
-        _claim(config, kind, changes=lambda _: data_changes(run, dataset))
+    if run is not None:
+        changes = data_changes(run, dataset) if dataset is not None else []
+        changes += teacher_changes(run, members)
+        _claim(config, kind, changes=lambda _: changes)
     return dataset, run if is_finished else None
 
 
@@ -249,6 +274,7 @@ def _begin(
     dataset: ImageDataset,
     model: keras.Model,
     loss: keras.losses.Loss | None,
+    members: Sequence[Run] = (),
 ) -> RunCheckpoint:
     """Compiles the model and brings it to the last finished epoch."""
     model.compile(
@@ -260,7 +286,7 @@ def _begin(
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
     folder = Path(config.out)
-    write_json(folder / CONFIG_FILE, _record(config, kind, dataset))
+    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
     checkpoint = RunCheckpoint(folder, make_plateau(config))
     checkpoint.restore(model)
     return checkpoint
@@ -323,6 +349,7 @@ def _fit(
         "seconds": round(sum(row["seconds"] for row in progress.history), 1),
     }
     write_json(file, record)
+    checkpoint.finish()
     return Run.open(checkpoint.folder)
 
 
@@ -351,7 +378,12 @@ def open_dataset(config: TrainConfig) -> ImageDataset:
     return dataset
 
 
-def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
+def _record(
+    config: TrainConfig,
+    kind: str,
+    dataset: ImageDataset,
+    members: Sequence[Run] = (),
+) -> dict:
     """The content of `config.json`."""
     settings, variant = dataclasses.asdict(config), config.resolve_variant()
     return {
@@ -361,6 +393,7 @@ def _record(config: TrainConfig, kind: str, dataset: ImageDataset) -> dict:
         "variant": variant.to_dict(),
         "v1": resolve_v1(settings, variant, dataset.image_size),
         "gabors": _gabors_fingerprint(config),
+        "teacher": teacher_fingerprints(members) or None,
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
         "image_size": dataset.image_size,

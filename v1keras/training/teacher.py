@@ -11,6 +11,7 @@ import tensorflow as tf
 from v1keras.data import ImageDataset, augmented_view, evaluation_batches
 from v1keras.files import atomic_write, claim, file_fingerprint, write_json
 from v1keras.layers import is_stochastic, set_noise
+from v1keras.locks import lock_folder
 from v1keras.quiet import verbosity
 from v1keras.training.config import DistillConfig
 from v1keras.training.run import MODEL_FILE, Run
@@ -35,6 +36,32 @@ class TeacherLogits(NamedTuple):
     validation: np.ndarray
 
 
+def teacher_fingerprints(members: Sequence[Run]) -> list[str]:
+    """What tells the teacher made of some runs from others, by content, not by place."""
+    return [file_fingerprint(run.path / MODEL_FILE) for run in members]
+
+
+def teacher_changes(student: Run, members: Sequence[Run]) -> list[str]:
+    """Compares the teacher that a student was begun with and one made of some runs.
+
+    Args:
+        student: `Run`. One of version 0.1.0 did not note its teacher and is accepted.
+        members: sequence of `Run`.
+
+    Returns:
+        list of str. What the student has, in words; empty if the teacher is the same.
+    """
+    before = student.config.get("teacher")
+    if before is None:
+        return []
+    now = teacher_fingerprints(members)
+    return [
+        f"learnt from another {MODEL_FILE} than {run.path} now has"
+        for run, old, new in zip(members, before, now, strict=True)
+        if old != new
+    ]
+
+
 def cached_logits(
     folder: Path,
     teacher: keras.Model,
@@ -45,8 +72,9 @@ def cached_logits(
     """Computes the logits of `config.teacher_views` views, or reads them.
 
     Each view is a float16 `.npy` file, written to a temporary name and renamed, so that
-    an interrupted call resumes with the views that are missing. Its noise and its
-    augmentation depend on the seed and the number of the view only.
+    an interrupted call resumes with the views that are missing; a second process waits
+    for the first. Its noise and its augmentation depend on the seed and the number of
+    the view only.
 
     Args:
         folder: path. It may be shared by students of one teacher, data set and seed.
@@ -65,8 +93,7 @@ def cached_logits(
     """
     train, validation = dataset.split("train"), dataset.split("validation")
     manifest = {
-        # By content, not by place: a teacher may have moved.
-        "teacher": [file_fingerprint(run.path / MODEL_FILE) for run in members],
+        "teacher": teacher_fingerprints(members),
         "draws": config.teacher_draws,
         "seed": config.seed,
         "augmentation": config.augmentation,
@@ -79,9 +106,6 @@ def cached_logits(
         ],
         "image_size": dataset.image_size,
     }
-    what, name = "teacher's logits", "teacher_cache"
-    if claim(folder, _MANIFEST_FILE, manifest, what=what, name=name) is None:
-        write_json(folder / _MANIFEST_FILE, manifest)
 
     def view(number: int) -> np.ndarray:
         batches = augmented_view(
@@ -95,10 +119,14 @@ def cached_logits(
         file = folder / f"view_{number:03d}.npy"
         return _stored(file, title, teacher, batches, config, number + 1)
 
-    views = tuple(view(number) for number in range(config.teacher_views))
-    batches = evaluation_batches(validation, batch_size=config.batch_size)
-    file, title = folder / "validation.npy", "teacher: validation images"
-    return TeacherLogits(views, _stored(file, title, teacher, batches, config, 0))
+    what, name = "teacher's logits", "teacher_cache"
+    with lock_folder(folder, "asks the teacher", name=name, wait=True):
+        if claim(folder, _MANIFEST_FILE, manifest, what=what, name=name) is None:
+            write_json(folder / _MANIFEST_FILE, manifest)
+        views = tuple(view(number) for number in range(config.teacher_views))
+        batches = evaluation_batches(validation, batch_size=config.batch_size)
+        file, title = folder / "validation.npy", "teacher: validation images"
+        return TeacherLogits(views, _stored(file, title, teacher, batches, config, 0))
 
 
 def _stored(
