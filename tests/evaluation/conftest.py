@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, Lineup, LogitCache, build_table, corrupted_cells
+from v1keras.evaluation import (
+    CLEAN,
+    Lineup,
+    LogitCache,
+    Sample,
+    build_table,
+    corrupted_cells,
+)
 
 CORRUPTIONS = (
     "gaussian_noise", "shot_noise", "defocus_blur", "fog", "contrast", "spatter",
@@ -15,7 +22,14 @@ CORRUPTIONS = (
 def make_table(tmp_path):
     """A function that gives the table of random logits of some skill."""
 
-    def make(models=("base", "a", "b", "student"), *, images=40, missing=(), **options):
+    def make(
+        models=("base", "a", "b", "student"),
+        *,
+        images=40,
+        missing=(),
+        skill=None,
+        **options,
+    ):
         planned = (CLEAN, *corrupted_cells(CORRUPTIONS, (1, 3, 5)))
         cells = tuple(cell for cell in planned if cell not in missing)
         folder = tmp_path / f"logits{len(list(tmp_path.iterdir()))}"
@@ -27,10 +41,11 @@ def make_table(tmp_path):
             for i, model in enumerate(models):
                 draws = 2 if model == "a" else 1
                 answer = rng.normal(size=(draws, images, 5))
-                skill = 2.0 - 0.25 * cell.severity + 0.2 * i
-                answer[:, np.arange(images), labels] += skill
+                usual = 2.0 - 0.25 * cell.severity + 0.2 * i
+                answer[:, np.arange(images), labels] += (skill or {}).get(model, usual)
                 logits[model] = answer.astype(np.float32)
             sample = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            sample = Sample(sample, "3")
             cache.add(cell, labels, np.arange(images), logits, sample=sample)
         options = {"baseline": "base", "ensembles": {"ensemble": ("a", "b")}} | options
         lineup = Lineup(models, **options)

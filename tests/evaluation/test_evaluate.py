@@ -264,5 +264,5 @@ def test_runs_of_version_0_1_0(tmp_path, golden_dir, capsys):
         "ensemble": "ensemble",
     }
     assert table.lineup.ensembles == {"ensemble": ("member", "interrupted")}
-    assert "interrupted: training has not finished" in capsys.readouterr().out
+    assert "training of interrupted has not finished" in capsys.readouterr().out
     assert (runs / "student" / "robustness.csv").is_file()

@@ -25,6 +25,7 @@ from v1keras.models import build_ensemble
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (22, 32, 32, 3), dtype=np.uint8)
 LABELS = RNG.integers(0, 5, 22)
+NAMES = [f"image {i}" for i in range(22)]
 CELLS = (CLEAN, *corrupted_cells(["gaussian_noise", "contrast"], (1, 5)))
 
 
@@ -245,12 +246,12 @@ class Stored:
 
     def read(self, corruption, severity):
         split = CleanImages(IMAGES[::2] // severity, LABELS[::2])
-        split.ids = np.array([f"image {i}" for i in range(0, 22, 2)])
+        split.ids = np.array(NAMES[::2])
         return split
 
 
 def test_stored_images_are_the_same_subset_in_every_cell():
-    clean = CleanImages(IMAGES, LABELS, ids=[f"image {i}" for i in range(22)])
+    clean = CleanImages(IMAGES, LABELS, ids=NAMES)
     images = StoredImages(clean, Stored(), max_images=4)
     assert images.cells == (CLEAN, Cell("fog", 1), Cell("fog", 2))
     first, second = (next(images.batches(cell, 99)) for cell in images.cells[1:])
@@ -366,3 +367,27 @@ def test_logits_beyond_half_precision_are_refused(tmp_path, make_model):
     with pytest.raises(ValueError, match="float16 holds none beyond 65504"):
         predict(tmp_path / "half", {"m": model}, dtype="float16")
     assert predict(tmp_path / "single", {"m": model}).cells() == set(CELLS)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_images": 9}])
+def test_a_single_picture_is_that_of_its_cell(options):
+    clean = CleanImages(IMAGES, LABELS, **options)
+    for images in (
+        OnlineImages(clean, CELLS, seed=3),
+        OnlineImages(clean, CELLS, jpeg=True),
+        StoredImages(CleanImages(IMAGES, LABELS, ids=NAMES), Stored(), **options),
+    ):
+        for cell in (CLEAN, images.cells[2]):
+            for batch in images.batches(cell, 4):
+                for image, name in zip(batch.images, batch.ids, strict=True):
+                    np.testing.assert_array_equal(images.picture(cell, name), image)
+
+
+def test_a_log_file_has_a_line_for_each_corruption(tmp_path, make_model, capsys):
+    models = {"m": make_model(0)}
+    images = online()
+    cache = open_cache(tmp_path / "logits", {"m": "1"}, images)
+    predict_cells(cache, models, images, images.cells)
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split(":")[0] for line in lines]
+    assert names == ["1/3 clean", "2/3 gaussian_noise", "3/3 contrast"]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, Cell, Estimate
+from v1keras.evaluation import CLEAN, Cell, Estimate, Sample, confident_mistakes
 from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.report import (
     Bar,
@@ -26,16 +26,19 @@ from v1keras.evaluation.report import (
     write_bar_chart,
     write_report,
 )
+from v1keras.evaluation.report.bars import gain_bars
 from v1keras.evaluation.report.blocks import printable
-from v1keras.evaluation.report.charts import _spread
-from v1keras.evaluation.report.palette import COLOURS, model_colours
-from v1keras.v1 import VARIANTS
+from v1keras.evaluation.report.palette import STYLES, model_styles
+from v1keras.evaluation.report.svg import spread
+from v1keras.v1 import NAMED_VARIANTS
 
 TITLES = (
+    "Models",
     "Summary",
     "Gain over base per category",
     "Gain over base per corruption and severity",
     "Accuracy against severity",
+    "Errors",
     "Reliability",
     "Members and ensemble",
     "What the models were shown",
@@ -104,7 +107,8 @@ class Elements(HTMLParser):
 def samples(table):
     rng = np.random.default_rng(0)
     cells = [CLEAN, *(Cell(name, 3) for name in table.corruptions)]
-    return {c: rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for c in cells}
+    images = rng.integers(0, 256, (len(cells), 32, 32, 3), dtype=np.uint8)
+    return {c: Sample(i, "3") for c, i in zip(cells, images, strict=True)}
 
 
 @pytest.fixture
@@ -210,6 +214,90 @@ def test_the_headline_is_no_better_than_the_result(make_table, tmp_path):
     assert "may be chance" in doubtful and "muted" in doubtful
 
 
+def test_models_at_chance_are_grey_and_chance_is_a_line(make_table, tmp_path):
+    # Without skill; chance is 20 % of five classes.
+    table = make_table(skill={"b": -9.0}, ensembles={})
+    path = write_report(tmp_path / "r.html", table, title="t")
+    page = path.read_text()
+    assert "Chance level: <strong>20.0" in page and "(5 classes)" in page
+    assert table.at_chance("b", "mean") and not table.at_chance("a", "mean")
+    # Five categories, mean and clean: bars of b, and no others.
+    assert page.count('class="bar chance"') == 7
+    assert 'class="bar model-2"' not in page and 'class="bar model-1"' in page
+    low, high = gain_bars(table, "noise").low, gain_bars(table, "noise").high
+    base = table.groups["base", "noise"].accuracy.value
+    line = (0.2 / base - 1 - low) / (high - low)
+    found = re.findall(r'left: ([\d.]+)%" class="guess"', page)
+    assert len(found) == 7
+    assert any(abs(float(x) - 100 * line) < 0.01 for x in found)
+
+
+def test_a_leader_at_chance_makes_no_bold_headline(make_table, tmp_path):
+    table = make_table(skill=dict.fromkeys(("base", "a", "b", "student"), -0.1))
+    page = write_report(tmp_path / "r.html", table, title="t").read_text()
+    head = page[page.index('class="lead') : page.index("Chance level")]
+    assert "muted" in head and "may be guessing" in head
+
+
+def test_errors_are_those_of_the_leading_model(make_table, tmp_path):
+    table = make_table(students=["student"], ensembles={}, images=200)
+    mistakes = confident_mistakes(table.answers, table.leading)
+    image = np.zeros((8, 8, 3), np.uint8)
+    page = write_report(
+        tmp_path / "r.html", table, title="t", mistakes=[(m, image) for m in mistakes]
+    ).read_text()
+    section = page[page.index("<h2>Errors</h2>") : page.index("<h2>Reliability</h2>")]
+    section = section[: section.rindex("</section>")]
+    text = Elements(section).text
+    assert table.leading == "student" and "Of student." in text
+    # By hand, from the answers: how often class 2 is taken for class 4 in fog.
+    fog = [given for cell, given in table.answers.items() if cell.corruption == "fog"]
+    shown = sum((given.labels == 2).sum() for given in fog)
+    taken = sum(
+        ((given.labels == 2) & (given.predictions["student"][0] == 4)).sum()
+        for given in fog
+    )
+    counts = table.confusion("student", [c for c in table.cells if c[0] == "fog"])
+    assert (counts[2].sum(), counts[2, 4]) == (shown, taken)
+    recall = 100 * np.mean(
+        np.concatenate(
+            [
+                given.predictions["student"][0][given.labels == 3] == 3
+                for cell, given in table.answers.items()
+                if cell != CLEAN
+            ]
+        )
+    )
+    assert f"{recall:.1f}" in text
+    assert section.count("<img") == len(mistakes)
+
+
+def test_what_a_sample_was_taken_for_stands_below_it(page, make_table):
+    table = make_table(students=["student"])
+    for cell in (CLEAN, Cell("fog", 3)):
+        given = table.answers[cell]
+        named = given.predictions[table.leading][0, 3]
+        tick = "✓ " if named == given.labels[3] else ""
+        assert f"{tick}{named}</small>" in page
+
+
+def test_a_diagram_needs_images(make_table, tmp_path):
+    few = write_report(tmp_path / "few.html", make_table(images=8), title="t")
+    page = few.read_text()
+    assert "too few images for a diagram of base, a, b, student, ensemble" in page
+    assert "Reliability of" not in page
+
+
+def test_one_model_leads_and_the_others_are_folded(make_table, tmp_path):
+    table = make_table(models=("base", "a", "b", "c", "d"))
+    page = write_report(tmp_path / "r.html", table, title="t").read_text()
+    maps = page[page.index("per corruption and severity</h2>") :]
+    first, folded = maps[: maps.index("</details>")].split("<details>")
+    # The ensemble and the best single model, which skill makes the last.
+    assert "<figcaption>ensemble" in first and "<figcaption>d" in first
+    assert all(f"<figcaption>{name}" in folded for name in "abc")
+
+
 def test_bars_begin_at_zero_and_end_at_their_value(make_table, tmp_path):
     def gains(scale):
         table = make_table(models=("base", "b"), ensembles={})
@@ -312,13 +400,13 @@ def test_labels_are_moved_apart_but_not_more_than_needed():
         ([99, 100], [90, 100]),
         ([0, 1, 70], [0, 10, 70]),
     ):
-        np.testing.assert_allclose(_spread(places, 10, 0, 100), moved)
+        np.testing.assert_allclose(spread(places, 10, 0, 100), moved)
 
 
-def test_a_variant_has_one_colour_and_no_other_has_it(make_table):
+def test_a_variant_has_one_style_and_no_other_has_it(make_table):
     options = {"students": ["student"], "ensembles": {"all": ("sf_low", "x")}}
-    first = model_colours(make_table(("base", "sf_low", "x", "student"), **options))
-    second = model_colours(
+    first = model_styles(make_table(("base", "sf_low", "x", "student"), **options))
+    second = model_styles(
         make_table(
             ("plain", "a/0", "a/1", *map(str, range(20))),
             baseline="plain",
@@ -326,12 +414,12 @@ def test_a_variant_has_one_colour_and_no_other_has_it(make_table):
             variants={"plain": "base", "a/0": "sf_low", "a/1": "sf_low"},
         )
     )
-    assert first["base"] == second["plain"] == COLOURS["base"]
-    assert first["sf_low"] == second["a/0"] == second["a/1"] == COLOURS["sf_low"]
-    assert first["all"] == COLOURS["ensemble"]
-    assert first["student"] == COLOURS["student"]
+    assert first["base"] == second["plain"] == STYLES["base"]
+    assert first["sf_low"] == second["a/0"] == second["a/1"] == STYLES["sf_low"]
+    assert first["all"] == STYLES["ensemble"]
+    assert first["student"] == STYLES["student"]
     assert len(set(first.values())) == 5 and len(set(second.values())) == 22
-    assert set(VARIANTS) <= set(COLOURS)
+    assert set(NAMED_VARIANTS) <= set(STYLES)
 
 
 def linear(colours):
@@ -375,15 +463,16 @@ SIGHT = {
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize(("theme", "page"), [(0, "#ffffff"), (1, "#171b1f")])
 def test_colours_can_be_told_apart_and_seen(sight, theme, page):
-    rgb = linear([pair[theme] for pair in COLOURS.values()])
+    rgb = linear([style[theme] for style in STYLES.values()])
     light = [[0.2126, 0.7152, 0.0722] @ c for c in (*rgb, *linear([page]))]
     contrast = [(max(c, light[-1]) + 0.05) / (min(c, light[-1]) + 0.05) for c in light]
     assert min(contrast[:-1]) >= 3
     seen = lab(np.clip(rgb @ np.transpose(SIGHT[sight]), 0, 1))
     for (a, one), (b, other) in itertools.combinations(
-        zip(COLOURS, seen, strict=True), 2
+        zip(STYLES, seen, strict=True), 2
     ):
-        assert np.linalg.norm(one - other) > 13, (a, b)
+        patterns = STYLES[a].pattern, STYLES[b].pattern
+        assert patterns[0] != patterns[1] or np.linalg.norm(one - other) > 13, (a, b)
 
 
 def test_numbers_need_neither_templates_nor_charts():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
-from v1keras.evaluation import CLEAN, Cell
+from v1keras.evaluation import CLEAN, Cell, Sample
 from v1keras.evaluation.report import Section, Table, TableCell, write_report
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -116,7 +116,10 @@ def report(make_table, tmp_path):
         tmp_path / "out",
         table,
         title="Robustness on tiny-imagenet-50",
-        samples={c: rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for c in cells},
+        samples={
+            c: Sample(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), "3")
+            for c in cells
+        },
         # Tints as strong as they come.
         sections=[
             Section(
@@ -144,7 +147,7 @@ def test_opens_offline_without_requests_or_errors(open_page, report):
 
 def test_a_click_on_a_column_sorts_by_its_numbers(open_page, report):
     page = open_page(report)
-    table = page.locator("table.sortable")
+    table = page.locator("table.sortable").first
     names = table.locator("tbody th")
     before = names.all_text_contents()
     for order, sign in (("descending", -1), ("ascending", 1)):

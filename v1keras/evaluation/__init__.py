@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules={"report"},
     submod_attrs={
+        "answers": ["CellAnswers", "Mistake", "confident_mistakes"],
         "build": ["build_table"],
-        "cache": ["LogitCache", "read_samples"],
+        "cache": ["LogitCache", "Sample", "read_samples"],
         "cells": ["CLEAN", "Cell", "corrupted_cells"],
         "comparison": [
             "Comparison",
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "format_comparison",
         ],
         "config": ["EvaluateConfig"],
+        "costs": ["Cost", "measure_cost"],
         "images": ["CellImages", "CleanImages", "OnlineImages", "StoredImages"],
         "in_memory": ["evaluate_models"],
         "lineup": ["Lineup"],

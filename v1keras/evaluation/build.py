@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from v1keras.evaluation.answers import CellAnswers
 from v1keras.evaluation.bootstrap import bootstrap_accuracies, interval
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells, group_weights
@@ -41,6 +42,7 @@ def build_table(
     replicates: int = 1000,
     seed: int = 0,
     alexnet: bool = False,
+    class_names: Sequence[str] | None = None,
 ) -> RobustnessTable:
     """Assembles the robustness table from cached logits.
 
@@ -55,6 +57,8 @@ def build_table(
         alexnet: bool. Whether the images are those of ImageNet-C at 224 pixels: adds
             the metrics relative to AlexNet where all its cells are there. Defaults to
             `False`.
+        class_names: sequence of str or None. What to call the classes. Defaults to
+            their numbers.
 
     Returns:
         A `RobustnessTable`.
@@ -66,19 +70,25 @@ def build_table(
     cells = planned if cells is None else tuple(cells)
     if CLEAN not in cells:
         raise ValueError(f"`cells` must hold the clean one. Received: cells={cells}")
-    ids: list[np.ndarray] = []
+    answers: dict[Cell, CellAnswers] = {}
     measured: dict[tuple[str, Cell], Measurement] = {}
     for cell in cells:
         labels, names, logits = cache.read(cell, lineup.measured)
-        ids.append(names)
         for model in lineup.models:
             measured[model, cell] = measure(logits[model], labels)
         for name, parts in lineup.ensembles.items():
             mean = ensemble_logits([logits[p] for p in parts], average=lineup.average)
             measured[name, cell] = measure(mean, labels)
+        answers[cell] = CellAnswers(
+            names,
+            labels,
+            {model: measured[model, cell].predictions for model in lineup.shown},
+            {model: measured[model, cell].confidences for model in lineup.shown},
+        )
+    classes = next(iter(logits.values())).shape[-1]
     draws = bootstrap_accuracies(
         [_scores(measured, lineup.shown, cell) for cell in cells],
-        ids,
+        [answers[cell].ids for cell in cells],
         replicates=replicates,
         seed=seed,
     )
@@ -120,6 +130,8 @@ def build_table(
             for kind, there in kinds.items()
             if len(lineup.members) > 1
         },
+        answers=answers,
+        class_names=tuple(class_names or map(str, range(classes))),
         alexnet=relative_to_alexnet,
     )
 

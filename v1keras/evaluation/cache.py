@@ -16,7 +16,19 @@ from v1keras.files import atomic_write, claim, write_json
 LOGITS = "logits"
 MANIFEST = "manifest.json"
 _PREFIX = "logits/"
-_SAMPLE = "sample"
+_SAMPLE, _SAMPLE_ID = "sample", "sample_id"
+
+
+class Sample(NamedTuple):
+    """A picture of what a cell shows.
+
+    Args:
+        image: uint8 array of shape `(height, width, 3)`, RGB.
+        id: str or None. The image's, where it is known.
+    """
+
+    image: np.ndarray
+    id: str | None = None
 
 
 class CellLogits(NamedTuple):
@@ -159,7 +171,7 @@ class LogitCache:
         ids: np.ndarray,
         logits: Mapping[str, np.ndarray],
         *,
-        sample: np.ndarray | None = None,
+        sample: Sample | None = None,
     ) -> None:
         """Adds the logits of some models to a cell, beside those already there.
 
@@ -168,8 +180,7 @@ class LogitCache:
             labels: int array of shape `(images,)`.
             ids: sequence of str of that length.
             logits: dict from model to an array of shape `(draws, images, classes)`.
-            sample: uint8 array of shape `(height, width, 3)` or None. A picture of
-                what was shown, for the report.
+            sample: `Sample` or None. What was shown, for the report.
 
         Raises:
             ValueError: if the cell holds logits of other images, or logits are not
@@ -190,7 +201,9 @@ class LogitCache:
                 )
             arrays = {_PREFIX + k: v for k, v in stored.logits.items()} | arrays
         if sample is not None:
-            arrays[_SAMPLE] = sample
+            arrays[_SAMPLE] = sample.image
+            if sample.id is not None:
+                arrays[_SAMPLE_ID] = np.array(sample.id)
         manifest = {"settings": self.settings, "models": self.fingerprints}
         if manifest != self._stored:
             write_json(self.path / MANIFEST, manifest)
@@ -199,12 +212,15 @@ class LogitCache:
             np.savez(temporary, labels=labels, ids=ids, **arrays)
         self._known.pop(cell, None)
 
-    def sample(self, cell: Cell) -> np.ndarray | None:
+    def sample(self, cell: Cell) -> Sample | None:
         """The picture that was stored with a cell."""
         if not self.file(cell).is_file():
             return None
         with _load(self.file(cell)) as data:
-            return data[_SAMPLE] if _SAMPLE in data.files else None
+            if _SAMPLE not in data.files:
+                return None
+            name = str(data[_SAMPLE_ID]) if _SAMPLE_ID in data.files else None
+            return Sample(data[_SAMPLE], name)
 
 
 def _check_finite(logits: Mapping[str, np.ndarray], cell: Cell, dtype: str) -> None:
@@ -228,7 +244,7 @@ def _load(file: Path) -> np.lib.npyio.NpzFile:
 
 def read_samples(
     out: str | os.PathLike, cells: Iterable[Cell], severities: Iterable[int] = (1, 3, 5)
-) -> dict[Cell, np.ndarray]:
+) -> dict[Cell, Sample]:
     """Pictures of what an evaluation showed, for a report.
 
     Args:
@@ -238,10 +254,10 @@ def read_samples(
             there are where none of them was measured.
 
     Returns:
-        dict from `Cell` to a uint8 array of shape `(height, width, 3)`.
+        dict from `Cell` to `Sample`.
     """
     cache = LogitCache.open(Path(out) / LOGITS)
     corrupted = [cell for cell in cells if cell != CLEAN]
     chosen = [cell for cell in corrupted if cell.severity in severities] or corrupted
     samples = {cell: cache.sample(cell) for cell in (CLEAN, *chosen)}
-    return {cell: image for cell, image in samples.items() if image is not None}
+    return {cell: sample for cell, sample in samples.items() if sample is not None}

@@ -47,6 +47,10 @@ class CellImages(Protocol):
         """Gives the images of a cell, always in the same order."""
         ...
 
+    def picture(self, cell: Cell, name: str) -> np.ndarray:
+        """Gives the image that has this id in a cell, as it is shown there."""
+        ...
+
 
 class CleanImages:
     """Labelled clean images, optionally a seeded subset of them.
@@ -131,6 +135,14 @@ class CleanImages:
             chosen = self.index[start : start + batch_size]
             yield Batch(self.images[chosen], self.labels[chosen], self.ids[chosen])
 
+    def place(self, name: str) -> int:
+        """The position of the image that has this id, among all."""
+        return int(np.flatnonzero(self.ids == name)[0])
+
+    def picture(self, cell: Cell, name: str) -> np.ndarray:
+        """Gives a clean image."""
+        return self.images[self.place(name)]
+
 
 class OnlineImages:
     """Clean images and their corruptions, computed while they are shown.
@@ -172,20 +184,25 @@ class OnlineImages:
         """Gives the images of a cell; the result for an image depends on it alone."""
         start = 0
         for batch in self._clean.batches(CLEAN, batch_size):
-            if cell != CLEAN:
-                index = self._clean.index[start : start + len(batch.images)]
-                images = self._corrupt(
-                    batch.images,
-                    cell.corruption,
-                    cell.severity,
-                    seed=self._seed,
-                    index=index,
-                )
-                if self._jpeg:
-                    images = jpeg_compression(images, STORED_JPEG_QUALITY, ())
-                batch = batch._replace(images=images)
+            index = self._clean.index[start : start + len(batch.images)]
             start += len(batch.images)
-            yield batch
+            yield batch._replace(images=self._shown(batch.images, cell, index))
+
+    def picture(self, cell: Cell, name: str) -> np.ndarray:
+        """Gives an image of a cell."""
+        image = self._clean.picture(CLEAN, name)
+        return self._shown(image[None], cell, np.array([self._clean.place(name)]))[0]
+
+    def _shown(self, images: np.ndarray, cell: Cell, index: np.ndarray) -> np.ndarray:
+        """Clean images at these positions, as a cell shows them."""
+        if cell == CLEAN:
+            return images
+        images = self._corrupt(
+            images, cell.corruption, cell.severity, seed=self._seed, index=index
+        )
+        return (
+            jpeg_compression(images, STORED_JPEG_QUALITY, ()) if self._jpeg else images
+        )
 
 
 class StoredImages:
@@ -243,6 +260,14 @@ class StoredImages:
         for start in range(0, len(self._index), batch_size):
             chosen = self._index[start : start + batch_size]
             yield Batch(split.images[chosen], split.labels[chosen], ids[chosen])
+
+    def picture(self, cell: Cell, name: str) -> np.ndarray:
+        """Gives an image of a cell."""
+        if cell == CLEAN:
+            return self._clean.picture(CLEAN, name)
+        split = self._stored.read(*cell)
+        place = np.flatnonzero(self._clean_ids(split.ids) == name)[0]
+        return split.images[place]
 
     def _clean_ids(self, ids: Sequence[str]) -> np.ndarray:
         """What the clean images are called that have these names, else the names."""

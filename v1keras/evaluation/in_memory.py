@@ -68,7 +68,7 @@ def evaluate_models(
     >>> models = {name: Run.open(f"runs/{name}").load_model() for name in names}
     >>> lineup = Lineup(names, baseline="base")
     >>> table = evaluate_models(models, images, "out", lineup=lineup)
-    3/3 - ...
+    1/3 clean: ...
     >>> 0 <= table.groups["low_noise", "noise"].accuracy.value <= 1
     True
     """

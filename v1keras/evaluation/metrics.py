@@ -130,6 +130,7 @@ class Measurement(NamedTuple):
     Args:
         correct: bool array of shape `(draws, images)`.
         predictions: int array of shape `(draws, images)`. The predicted classes.
+        confidences: float array of shape `(draws, images)`. Their probabilities.
         negative_log_likelihood: float.
         brier_score: float.
         reliability: `Reliability`.
@@ -137,6 +138,7 @@ class Measurement(NamedTuple):
 
     correct: np.ndarray
     predictions: np.ndarray
+    confidences: np.ndarray
     negative_log_likelihood: float
     brier_score: float
     reliability: Reliability
@@ -164,11 +166,13 @@ def measure(logits: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> Measur
     of_label = (slice(None), np.arange(len(labels)), labels)
     # sum (p - onehot)^2 = sum p^2 - 2 p[label] + 1, without the one-hot array.
     squares = np.einsum("dic,dic->di", probabilities, probabilities)
-    confidence = probabilities.max(axis=-1).ravel()
+    confidences = probabilities.max(axis=-1)
+    confidence = confidences.ravel()
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return Measurement(
         correct,
         predictions.astype(np.int32),
+        confidences.astype(np.float32),
         float(-log_probabilities[of_label].mean()),
         float((squares - 2.0 * probabilities[of_label] + 1.0).mean()),
         Reliability(

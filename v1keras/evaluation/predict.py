@@ -1,9 +1,11 @@
 """One pass over all cells: every image is made once and shown to all models."""
 
+import collections
 import contextlib
 import functools
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -12,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from v1keras.evaluation.cache import LogitCache
+from v1keras.evaluation.cache import LogitCache, Sample
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
 from v1keras.layers import is_stochastic, noise
@@ -101,7 +103,8 @@ def predict_cells(
         images: `CellImages`.
         cells: sequence of `Cell`.
         batch_size: int. Defaults to `128`.
-        progress: bool. Whether to show a progress bar. Defaults to `True`.
+        progress: bool. Whether to show a progress bar, or in a file a line for each
+            corruption. Defaults to `True`.
 
     Raises:
         ValueError: if models do not fit each other.
@@ -118,11 +121,9 @@ def predict_cells(
     models = {name: models[name] for name in needed}
     check_models(models)
     draws, seed = cache.settings["noise_samples"], cache.settings["seed"]
-    bar = None
-    if progress:
-        bar = keras.utils.Progbar(len(missing), verbose=verbosity(), unit_name="cell")
+    tell = _progress(list(missing)) if progress else lambda cell: None
     predictors = {name: _Predictor(model, draws) for name, model in models.items()}
-    for done, (cell, names) in enumerate(missing.items(), start=1):
+    for cell, names in missing.items():
         with contextlib.ExitStack() as noise_is_on:
             for name in names:
                 mode = noise(models[name], "stochastic", _seed(seed, name, cell))
@@ -130,8 +131,28 @@ def predict_cells(
             if names:
                 those = {name: predictors[name] for name in names}
                 _predict_cell(cache, cell, those, images, batch_size)
-        if bar is not None:
-            bar.update(done)
+        tell(cell)
+
+
+def _progress(cells: Sequence[Cell]) -> Callable[[Cell], None]:
+    """What is told when a cell is done: a bar, or in a file one line a corruption."""
+    if verbosity() == 1:
+        bar = keras.utils.Progbar(len(cells), unit_name="cell")
+        return lambda cell: bar.add(1)
+    left = collections.Counter(cell.corruption for cell in cells)
+    started, total = time.monotonic(), len(left)
+
+    def line(cell: Cell) -> None:
+        left[cell.corruption] -= 1
+        if not left[cell.corruption]:
+            del left[cell.corruption]
+            seconds = time.monotonic() - started
+            print(
+                f"{total - len(left)}/{total} {cell.corruption}: {seconds:.0f} s",
+                flush=True,
+            )
+
+    return line
 
 
 def _predict_cell(
@@ -149,7 +170,8 @@ def _predict_cell(
         labels.append(batch.labels)
         ids.append(batch.ids)
         if sample is None or images.sample_id in batch.ids:
-            sample = batch.images[np.argmax(batch.ids == images.sample_id)]
+            place = np.argmax(batch.ids == images.sample_id)
+            sample = Sample(batch.images[place], str(batch.ids[place]))
         for name, predictor in predictors.items():
             with np.errstate(over="ignore"):  # the cache refuses infinite logits
                 answers = predictor(shown).astype(cache.settings["dtype"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from v1keras.evaluation.answers import CellAnswers, confusion_matrix
 from v1keras.evaluation.cells import (
     CATEGORY_ORDER,
     CLEAN,
@@ -121,6 +122,8 @@ class RobustnessTable:
         reliability: dict from (model, `"clean"` or `"corrupted"`) to `Reliability`.
         diversity: dict from `"clean"` or `"corrupted"` to `Diversity`; empty for fewer
             than two members.
+        answers: dict from `Cell` to `CellAnswers`, of all models.
+        class_names: tuple of str. What the classes are called.
         alexnet: dict from model to (mCE, relative mCE) against AlexNet; empty unless
             the benchmark is the whole ImageNet-C.
     """
@@ -132,6 +135,8 @@ class RobustnessTable:
     groups: dict[tuple[str, str], GroupResult]
     reliability: dict[tuple[str, str], Reliability]
     diversity: dict[str, Diversity]
+    answers: dict[Cell, CellAnswers]
+    class_names: tuple[str, ...]
     alexnet: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -150,9 +155,38 @@ class RobustnessTable:
         return self.lineup.baseline
 
     @property
+    def chance(self) -> float:
+        """The accuracy of guessing: one by the number of classes."""
+        return 1.0 / len(self.class_names)
+
+    def at_chance(self, model: str, group: str) -> bool:
+        """Whether the interval of an accuracy includes guessing, or lies below it."""
+        return self.groups[model, group].accuracy.low <= self.chance
+
+    @property
+    def leading(self) -> str:
+        """The ensemble or student that is right most often, else the model that is.
+
+        On the mean over corruptions; on clean images if there are no others.
+        """
+        strong = [m for m in self.models if self.roles[m] in ("ensemble", "student")]
+        last = self.summary_groups[-1]
+        return max(
+            strong or self.models, key=lambda m: self.groups[m, last].accuracy.value
+        )
+
+    @property
     def categories(self) -> dict[str, str]:
         """The category of each measured corruption."""
         return {name: category(name) for name in self.corruptions}
+
+    def cells_of(self, kind: str) -> tuple[Cell, ...]:
+        """The measured cells of `"clean"` or `"corrupted"` images."""
+        return tuple(c for c in self.cells if (c == CLEAN) == (kind == "clean"))
+
+    def confusion(self, model: str, cells: Sequence[Cell]) -> np.ndarray:
+        """The `confusion_matrix` of a model in some cells."""
+        return confusion_matrix(self.answers, model, cells, len(self.class_names))
 
     @property
     def missing(self) -> tuple[Cell, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from v1keras.evaluation.answers import class_scores, prediction_rows
 from v1keras.evaluation.cells import category
 from v1keras.evaluation.robustness import MEAN, Estimate, GroupResult, RobustnessTable
 from v1keras.files import atomic_write
@@ -143,9 +144,32 @@ def diversity_rows(table: RobustnessTable) -> list[dict[str, Any]]:
     ]
 
 
+def class_rows(table: RobustnessTable) -> list[dict[str, Any]]:
+    """One row per model and class, on clean and on corrupted images."""
+    cells = {kind: table.cells_of(kind) for kind in ("clean", "corrupted")}
+    rows = []
+    for model in table.models:
+        for kind in filter(cells.get, cells):
+            scores = class_scores(table.confusion(model, cells[kind]))
+            rows += [
+                {
+                    "model": model,
+                    "images": kind,
+                    "class": name,
+                    "count": int(count),
+                    "recall": _number(recall),
+                    "precision": _number(precision),
+                }
+                for name, count, recall, precision in zip(
+                    table.class_names, *scores, strict=True
+                )
+            ]
+    return rows
+
+
 def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
-    """Writes `robustness.csv`, `summary.csv`, and where there is something to say
-    `corruptions.csv`, `seeds.csv` and `diversity.csv`.
+    """Writes `robustness.csv`, `summary.csv`, `classes.csv`, `predictions.csv`, and
+    where there is something to say `corruptions.csv`, `seeds.csv` and `diversity.csv`.
 
     Args:
         out: str or path. The folder.
@@ -154,6 +178,10 @@ def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
     out = Path(out)
     write_csv(out / "robustness.csv", cell_rows(table))
     write_csv(out / "summary.csv", summary_rows(table))
+    write_csv(out / "classes.csv", class_rows(table))
+    write_csv(
+        out / "predictions.csv", prediction_rows(table.answers, table.class_names)
+    )
     for name, rows in (
         ("corruptions", corruption_rows(table)),
         ("seeds", seed_rows(table)),
@@ -163,14 +191,17 @@ def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
             write_csv(out / f"{name}.csv", rows)
 
 
-def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows with equal keys as CSV, atomically."""
+def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows with equal keys, at least one, as CSV, atomically."""
+    rows = iter(rows)
+    first = next(rows)
     with (
         atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(first))
         writer.writeheader()
+        writer.writerow(first)
         writer.writerows(rows)
 
 

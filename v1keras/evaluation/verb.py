@@ -1,13 +1,16 @@
 """The evaluation of runs: measured, tabulated and reported."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from v1keras.data import ImageDataset, load_dataset
+from v1keras.evaluation.answers import confident_mistakes
 from v1keras.evaluation.build import build_table
 from v1keras.evaluation.cache import LOGITS, MANIFEST, LogitCache, read_samples
+from v1keras.evaluation.cautions import cautions
 from v1keras.evaluation.comparison import (
     Comparison,
     compare_evaluations,
@@ -15,6 +18,7 @@ from v1keras.evaluation.comparison import (
     format_comparison,
 )
 from v1keras.evaluation.config import EvaluateConfig
+from v1keras.evaluation.costs import costs_of_lineup, measure_costs
 from v1keras.evaluation.images import CellImages, StoredImages, open_images
 from v1keras.evaluation.lineup import Lineup
 from v1keras.evaluation.predict import open_cache, predict_cells
@@ -41,7 +45,7 @@ def evaluate(
 ) -> RobustnessTable:
     """Evaluates runs and writes tables, chart and report.
 
-    Writes `report.html`, `robustness.csv`, `summary.csv`, `bar_chart.png`,
+    Writes `report.html`, the files of `write_tables`, `bar_chart.png`, `costs.json`,
     `config.json` and the cached logits to `config.out`, and each model's
     `robustness.csv` into its run directory. A second call resumes where the first one
     stopped.
@@ -75,9 +79,6 @@ def evaluate(
     )
     check_classes(first, f"data set {dataset.name}", dataset.class_names)
     images, planned = open_images(config, dataset)
-    for name, run in runs.items():
-        if not run.is_finished:
-            print(f"{name}: training has not finished; evaluated is its best epoch.")
     cache = open_cache(
         out / LOGITS,
         fingerprints,
@@ -97,10 +98,13 @@ def evaluate(
         replicates=config.bootstrap,
         seed=config.seed,
         alexnet=_is_imagenet_c(images, dataset),
+        class_names=first.labels,
     )
     comparisons = compare_evaluations(cache, other, lineup) if other else []
-    report = _write(config, runs, table, comparisons)
+    report = _write(config, runs, table, images, comparisons)
     print(format_table(table))
+    for caution in cautions(table, runs):
+        print(f"Note: {caution}")
     if comparisons:
         print(format_comparison(comparisons))
     print(f"Report: {report}")
@@ -111,6 +115,7 @@ def _write(
     config: EvaluateConfig,
     runs: Mapping[str, Run],
     table: RobustnessTable,
+    images: CellImages,
     comparisons: list[Comparison],
 ) -> Path:
     # Only here: numbers need neither templates nor charts.
@@ -122,6 +127,7 @@ def _write(
 
     out = Path(config.out)
     settings = dataclasses.asdict(config)
+    contents = report_contents(out, table, runs, images, strategy=config.strategy)
     write_tables(out, table)
     write_bar_chart(out / "bar_chart.png", table)
     for name in table.lineup.models:
@@ -135,11 +141,41 @@ def _write(
         out,
         table,
         title=f"Robustness on {Path(config.dataset).name}",
-        samples=read_samples(out, table.cells),
+        **contents,
         sections=sections,
         settings={**_given(settings), "versions": versions()},
         allow_partial=config.allow_partial,
     )
+
+
+def report_contents(
+    out: str | os.PathLike,
+    table: RobustnessTable,
+    runs: Mapping[str, Run],
+    images: CellImages,
+    *,
+    strategy: str = "none",
+) -> dict[str, Any]:
+    """What a report shows beside the numbers of a table.
+
+    Args:
+        out: str or path. The folder of the evaluation; `costs.json` is written to it.
+        table: `RobustnessTable`.
+        runs: mapping from name to `Run`, hidden members of ensembles included.
+        images: `CellImages`. Those that were shown.
+        strategy: str. What the models are loaded under. Defaults to `"none"`.
+
+    Returns:
+        dict. The arguments `runs`, `costs`, `samples` and `mistakes` of `write_report`.
+    """
+    costs = measure_costs(out, RunModels(runs, strategy), run_fingerprints(runs))
+    mistakes = confident_mistakes(table.answers, table.leading)
+    return {
+        "runs": runs,
+        "costs": costs_of_lineup(table.lineup, costs),
+        "samples": read_samples(out, table.cells),
+        "mistakes": [(each, images.picture(each.cell, each.id)) for each in mistakes],
+    }
 
 
 def _other_evaluation(

@@ -11,7 +11,7 @@ import keras
 
 from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
-from v1keras.evaluation import Lineup, RobustnessTable, read_samples
+from v1keras.evaluation import Lineup, RobustnessTable
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
@@ -20,10 +20,11 @@ from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
     check_test_images,
+    contents_of_test_images,
     measure_test_images,
     members_on_held_out_images,
 )
-from v1keras.studies.pictures import filters_section, training_section
+from v1keras.studies.pictures import filters_section
 from v1keras.training import Run, distill, open_dataset, train, versions
 
 _STUDY_FILE = "study.json"
@@ -80,8 +81,11 @@ def run_study(config: StudyConfig) -> Path:
     write_json(out / _STUDY_FILE, {"settings": settings})
     runs = _train_all(config, dataset)
     controls = _train_controls(config, dataset)
-    table = _evaluate(config, dataset, runs, controls)
-    sections = [training_section(runs), filters_section(runs)]
+    every = dict(runs)
+    for members in controls.values():
+        every |= members
+    table = _evaluate(config, dataset, runs, controls, every)
+    sections = [filters_section(runs)]
     if config.member_images:
         members = {name: runs[name] for name in config.members()}
         sections.insert(0, members_on_held_out_images(config, dataset, members))
@@ -89,7 +93,7 @@ def run_study(config: StudyConfig) -> Path:
         out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
-        samples=read_samples(out / EVALUATION_FOLDER, table.cells),
+        **contents_of_test_images(config, dataset, every, table),
         sections=sections,
         settings={
             **{k: v for k, v in settings.items() if v not in (None, [])},
@@ -142,12 +146,10 @@ def _evaluate(
     dataset: ImageDataset,
     runs: dict[str, Run],
     controls: dict[str, dict[str, Run]],
+    every: dict[str, Run],
 ) -> RobustnessTable:
-    every = dict(runs)
     ensembles = {ENSEMBLE: config.members()}
-    for name, members in controls.items():
-        every |= members
-        ensembles[name] = tuple(members)
+    ensembles |= {name: tuple(members) for name, members in controls.items()}
     lineup = Lineup(
         tuple(runs),
         baseline=BASE if BASE in runs else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from v1keras.corruptions import BENCHMARK, EXTRA
 from v1keras.data import ImageDataset
@@ -24,6 +25,7 @@ from v1keras.evaluation.images import open_images
 from v1keras.evaluation.members import analyse_members
 from v1keras.evaluation.report import Section, members_section
 from v1keras.evaluation.runs import RunModels, run_fingerprints
+from v1keras.evaluation.verb import report_contents
 from v1keras.studies.config import SelectionSettings, StudyConfig, settings_of
 from v1keras.training import Run
 from v1keras.training.config import TrainingSettings
@@ -50,6 +52,23 @@ def measure_test_images(
     """
     print("\nEvaluation under corruptions", flush=True)
     return evaluate(_evaluation(config, runs), runs, dataset, lineup)
+
+
+def contents_of_test_images(
+    config: TrainingSettings,
+    dataset: ImageDataset,
+    runs: Mapping[str, Run],
+    table: RobustnessTable,
+) -> dict[str, Any]:
+    """What the report of a study shows beside the numbers; see `report_contents`."""
+    images, _ = open_images(_evaluation(config, {}), dataset)
+    return report_contents(
+        Path(config.out) / EVALUATION_FOLDER,
+        table,
+        runs,
+        images,
+        strategy=config.strategy,
+    )
 
 
 def check_test_images(config: TrainingSettings, dataset: ImageDataset) -> None:

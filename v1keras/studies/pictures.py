@@ -1,8 +1,8 @@
-"""Pictures of a study's report: Gabor filters and training curves."""
+"""Pictures of a study's report: Gabor filters."""
 
 import numpy as np
 
-from v1keras.evaluation.report import Panel, Panels, Section, Table, picture
+from v1keras.evaluation.report import Panel, Panels, Section, picture
 from v1keras.training import Run
 from v1keras.v1 import Variant, gabor_kernels
 
@@ -98,37 +98,4 @@ def filters_section(runs: dict[str, Run]) -> Section:
             "subcortical cells, or none.",
             Panels(tuple(panels), "tiles"),
         ),
-    )
-
-
-def training_section(runs: dict[str, Run]) -> Section:
-    """What the training of each run took and reached."""
-    rows = []
-    for name, run in runs.items():
-        settings, result = run.config["settings"], run.config["result"]
-        rows.append(
-            (
-                name,
-                f"{settings['epochs']}",
-                f"{result['best_epoch']}",
-                f"{100 * result['validation_accuracy']:.1f} %",
-                f"{result['seconds'] / 60:.1f} min",
-            )
-        )
-    first = next(iter(runs.values())).config
-    sizes = first["data"]["sizes"]
-    if first["settings"]["validation_source"] == "test":
-        chosen = (
-            "The best epoch was chosen on the test images, as in the paper; accuracies "
-            "on clean images are optimistic."
-        )
-    else:
-        chosen = (
-            f"The best epoch was chosen on {sizes['validation']} held-out training "
-            "images; the test images took no part in it."
-        )
-    head = ("run", "epochs", "best", "validation accuracy", "time")
-    return Section(
-        "Training",
-        (f"{sizes['train']} training images. {chosen}", Table(head, tuple(rows))),
     )

@@ -1,8 +1,10 @@
 """The report of an evaluation: one HTML file, and the bar chart as a picture."""
 
+from v1keras.evaluation.report.bars import write_bar_chart
 from v1keras.evaluation.report.blocks import (
     Bar,
     Bars,
+    Folded,
     Heading,
     Panel,
     Panels,
@@ -12,13 +14,14 @@ from v1keras.evaluation.report.blocks import (
     TableCell,
     picture,
 )
-from v1keras.evaluation.report.charts import write_bar_chart
+from v1keras.evaluation.report.comparison import comparison_section
+from v1keras.evaluation.report.members import members_section
 from v1keras.evaluation.report.page import required_measurements, write_report
-from v1keras.evaluation.report.sections import comparison_section, members_section
 
 __all__ = [
     "Bar",
     "Bars",
+    "Folded",
     "Heading",
     "Panel",
     "Panels",

@@ -52,7 +52,7 @@ class Table(NamedTuple):
         head: tuple of str or `TableCell`.
         rows: tuple of tuples of str or `TableCell`, each as long as the head.
         style: str. `"summary"` (wide), `"heat"` or `"matrix"` (tinted cells),
-            `"settings"` (long texts).
+            `"settings"` (long texts), `"scale"` (of colours).
         sortable: bool. Whether a click on a column's name sorts. Defaults to `False`.
     """
 
@@ -93,12 +93,14 @@ class Bars:
         low: float. Left end of the scale, at most 0.
         high: float. Its right end, above `low`.
         ticks: tuple of (float, str). Where the scale is labelled.
+        line: float or None. Where a thin line stands for chance. Defaults to none.
     """
 
     bars: tuple[Bar, ...]
     low: float
     high: float
     ticks: tuple[tuple[float, str], ...]
+    line: float | None = None
 
     @property
     def both_ways(self) -> bool:
@@ -118,11 +120,13 @@ class Picture(NamedTuple):
         source: str. A `data:` address.
         description: str. What it shows, for those who do not see it.
         pixelated: bool. Whether pixels keep their edges when it is enlarged.
+        caption: str. What stands below it. Defaults to nothing.
     """
 
     source: str
     description: str
     pixelated: bool = False
+    caption: str = ""
 
 
 class Panel(NamedTuple):
@@ -144,7 +148,8 @@ class Panels(NamedTuple):
 
     Args:
         panels: tuple of `Panel`.
-        style: str. `"grid"`, or `"small"` or `"tiles"` for narrower ones.
+        style: str. `"grid"`, `"small"` or `"tiles"` for narrower ones, `"wide"` for
+            wider ones.
     """
 
     panels: tuple[Panel, ...]
@@ -157,16 +162,28 @@ class Heading(NamedTuple):
     text: str
 
 
+class Folded(NamedTuple):
+    """Panels that a reader opens if they want to see them.
+
+    Args:
+        summary: str. What stands there while they are folded.
+        content: `Panels`.
+    """
+
+    summary: str
+    content: Panels
+
+
 class Section(NamedTuple):
     """A part of a report.
 
     Args:
         title: str.
-        blocks: tuple of str (paragraphs), `Heading`, `Table` and `Panels`.
+        blocks: tuple of str (paragraphs), `Heading`, `Table`, `Panels` and `Folded`.
     """
 
     title: str
-    blocks: tuple[str | Heading | Table | Panels, ...]
+    blocks: tuple[str | Heading | Table | Panels | Folded, ...]
 
 
 def printable(text: str) -> str:
@@ -181,7 +198,9 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def picture(image: np.ndarray, description: str, *, pixelated: bool = False) -> Picture:
+def picture(
+    image: np.ndarray, description: str, *, pixelated: bool = False, caption: str = ""
+) -> Picture:
     """Encodes an image, so that a page can carry it.
 
     Args:
@@ -189,6 +208,7 @@ def picture(image: np.ndarray, description: str, *, pixelated: bool = False) -> 
         description: str. What it shows, for those who do not see it.
         pixelated: bool. Whether pixels keep their edges when it is enlarged. Defaults
             to `False`.
+        caption: str. What stands below it. Defaults to nothing.
 
     Returns:
         `Picture`.
@@ -206,4 +226,5 @@ def picture(image: np.ndarray, description: str, *, pixelated: bool = False) -> 
     data = cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]), options)[1]
     encoded = base64.b64encode(data.tobytes()).decode()
     mime = "png" if small else "jpeg"
-    return Picture(f"data:image/{mime};base64,{encoded}", description, pixelated)
+    source = f"data:image/{mime};base64,{encoded}"
+    return Picture(source, description, pixelated, caption)

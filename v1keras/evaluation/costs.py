@@ -1,0 +1,165 @@
+"""What a model costs: parameters, size, operations and time."""
+
+import contextlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from v1keras.evaluation.lineup import Lineup
+from v1keras.files import write_json
+from v1keras.layers import noise
+
+_FILE = "costs.json"
+_REPEATS = 9
+
+
+class Cost(NamedTuple):
+    """What one model costs.
+
+    Args:
+        parameters: int. All numbers in its weights, trained or not.
+        bytes: int. Their size in memory.
+        operations: int. Floating-point operations an image; a multiplication and an
+            addition are two.
+        milliseconds: float. Median time of one image at a time, on `device`.
+        device: str. What the time was measured on: `"CPU"` or `"GPU"`.
+    """
+
+    parameters: int
+    bytes: int
+    operations: int
+    milliseconds: float
+    device: str
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """What both cost, one after the other."""
+        return Cost(
+            *(a + b for a, b in zip(self[:4], other[:4], strict=True)), self.device
+        )
+
+
+def measure_cost(model: keras.Model) -> Cost:
+    """Counts and times a model on the images that it takes.
+
+    Its noise is on, as it is while robustness is measured.
+
+    Args:
+        model: `keras.Model` that takes images `(batch, height, width, channels)`.
+
+    Returns:
+        `Cost`.
+
+    Example:
+
+    >>> model = v1keras.Run.open("runs/base").load_model()
+    >>> cost = measure_cost(model)
+    >>> cost.parameters == model.count_params()
+    True
+    """
+    with noise(model, "stochastic", 0):
+        image = tf.zeros((1, *model.input_shape[1:]), tf.float32)
+        call = tf.function(lambda images: model(images, training=False))
+        graph = call.get_concrete_function(image).graph
+        options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+        # It would warn of the age of what it calls itself.
+        with _only_errors():
+            counted = tf.compat.v1.profiler.profile(
+                graph, options={**options, "output": "none"}
+            )
+        np.asarray(call(image))
+        times = []
+        for _ in range(_REPEATS):
+            started = time.perf_counter()
+            np.asarray(call(image))
+            times.append(1000 * (time.perf_counter() - started))
+    return Cost(
+        parameters=model.count_params(),
+        bytes=sum(
+            np.dtype(w.dtype).itemsize * int(np.prod(w.shape)) for w in model.weights
+        ),
+        operations=int(counted.total_float_ops),
+        milliseconds=round(statistics.median(times), 3),
+        device="GPU" if tf.config.list_logical_devices("GPU") else "CPU",
+    )
+
+
+@contextlib.contextmanager
+def _only_errors() -> Iterator[None]:
+    """TensorFlow's log without its warnings."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def measure_costs(
+    out: str | os.PathLike,
+    models: Mapping[str, keras.Model],
+    fingerprints: Mapping[str, str],
+) -> dict[str, Cost]:
+    """The costs of some models, each measured once.
+
+    Args:
+        out: str or path. The folder of an evaluation, where `costs.json` keeps them.
+        models: mapping from name to `keras.Model`; one is looked up only if its cost is
+            not known.
+        fingerprints: mapping from name to a str that changes with the model's weights.
+
+    Returns:
+        dict from name to `Cost`.
+    """
+    file = Path(out) / _FILE
+    try:
+        stored = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is damaged: delete it, and the costs are measured again."
+        ) from error
+    known = {
+        name: Cost(**entry["cost"])
+        for name, entry in stored.items()
+        if entry["fingerprint"] == fingerprints.get(name)
+    }
+    costs = {n: known[n] if n in known else measure_cost(models[n]) for n in models}
+    if costs.keys() - known.keys():
+        record = {
+            name: {"fingerprint": fingerprints[name], "cost": cost._asdict()}
+            for name, cost in costs.items()
+        }
+        write_json(file, {**stored, **record})
+    return costs
+
+
+def costs_of_lineup(lineup: Lineup, costs: Mapping[str, Cost]) -> dict[str, Cost]:
+    """The costs of all that a lineup shows; an ensemble costs what its members do.
+
+    Args:
+        lineup: `Lineup`.
+        costs: mapping from model to `Cost`, of all that the lineup measures.
+
+    Returns:
+        dict from model or ensemble to `Cost`.
+    """
+    ensembles = {
+        name: _sum(costs[part] for part in parts)
+        for name, parts in lineup.ensembles.items()
+    }
+    return {**{name: costs[name] for name in lineup.models}, **ensembles}
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    first, *others = costs
+    for other in others:
+        first = first + other
+    return first
