@@ -10,8 +10,9 @@ from v1keras.training import Run
 
 # One image of fewer is more than a tenth of a point, or than half a point.
 _ENOUGH_IN_A_CELL, _ENOUGH_FOR_A_CHOICE = 1000, 200
-# How much larger than their mean the largest class may be.
-_UNEQUAL = 1.5
+# How much larger than the mean the largest class may be, as a share of the mean, and in
+# standard deviations: a random draw of few images is unequal by itself.
+_UNEQUAL, _BY_CHANCE = 0.5, 4.0
 
 
 def cautions(
@@ -33,10 +34,10 @@ def cautions(
             f"Only {images} images a cell: one image is {100 / images:.1f} points. Read "
             "single cells with their intervals."
         )
-    largest = np.bincount(table.answers[CLEAN].labels).max() / clean
-    if largest > _UNEQUAL * table.chance:
+    largest, mean = np.bincount(table.answers[CLEAN].labels).max(), clean * table.chance
+    if largest - mean > max(_UNEQUAL * mean, _BY_CHANCE * np.sqrt(mean)):
         yield (
-            f"The largest class makes up {100 * largest:.1f} % of the images: naming it "
+            f"The largest class makes up {100 * largest / clean:.1f} % of the images: naming it "
             f"always is right more often than guessing ({100 * table.chance:.1f} %)."
         )
     chosen_on: dict[int | str, list[str]] = {}

@@ -1,8 +1,8 @@
 """The looks of variants in reports and figures: a colour and a pattern for each.
 
 A variant looks the same in every report, and no other looks like it. Solid are those of
-the paper, the ensemble and the student; striped, those that normalise light or contrast;
-grey, plain CNNs. Labels stand beside what they name, so that no chart depends on this
+the paper, the ensemble and the student; striped or dotted, those that normalise light or
+contrast; grey, plain CNNs. Labels stand beside what they name, so that no chart depends on this
 alone.
 """
 
