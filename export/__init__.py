@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "infra_validator": ["TOLERANCES", "Parity", "Tolerance"],
         "pipeline": ["ExportResult", "export_run"],
         "models_config": ["list_versions"],
-        "pusher": ["keep", "roll_back"],
+        "pusher": ["keep"],
+        "rollback": ["roll_back", "undo"],
     },
 )

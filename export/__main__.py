@@ -1,12 +1,16 @@
-"""`python -m export`: exports, rolls back and lists versions."""
+"""`python -m export`: exports a run; its verbs look after the versions."""
 
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.config import ExportConfig, ListConfig, RollbackConfig
+from export import verify
+from export.config import DiffConfig, ExportConfig, RollbackConfig, VersionsConfig
+from export.diff import choose_versions, compare_versions
+from export.integrity import find_faults
+from export.models_config import list_versions
+from export.rollback import find_version, list_hidden, roll_back, undo
 from v1keras.command_line import run
 
 if TYPE_CHECKING:
@@ -16,27 +20,27 @@ DESCRIPTION = (
     "Exports a run as a SavedModel and a LiteRT (TensorFlow Lite) file. Both are "
     "compared with the Keras model on clean and corrupted images; if they agree and are "
     "good enough, they appear together as a new version, OUT/<Unix seconds>/, which "
-    "TensorFlow Serving picks up. --rollback --out=OUT has an earlier version served "
-    "again, --list --out=OUT shows the versions; both have their own --help."
+    "TensorFlow Serving picks up. The versions that are there: python -m export "
+    "list|verify|rollback|undo|diff --out=OUT; each has its own --help."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Not settings of an export, which needs a run: commands of their own.
-    for flag, (verb, config_class, description) in _COMMANDS.items():
-        if flag in arguments:
-            arguments.remove(flag)
-            prog = f"export {flag}"
-            return run(
-                verb,
-                config_class,
-                arguments,
-                prog=prog,
-                description=description,
-                tensorflow=False,
-            )
+    verb = arguments[0] if arguments else ""
+    if verb == "verify":
+        return verify.main(arguments[1:])
+    if verb in _VERBS:
+        function, config_class, description = _VERBS[verb]
+        return run(
+            function,
+            config_class,
+            arguments[1:],
+            prog=f"export {verb}",
+            description=description,
+            tensorflow=False,
+        )
     return run(_export, ExportConfig, arguments, prog="export", description=DESCRIPTION)
 
 
@@ -53,7 +57,9 @@ def _report(result: "ExportResult") -> str:
         f"{'':16}{'images':>7}{'logits':>9}{'prob.':>9}{'top 1':>8}{'ms/image':>10}",
     ]
     lines += [
-        f"{item.endpoint:16}{item.images:7}{item.logits:9.1e}{item.probability:9.1e}"
+        f"{item.endpoint:16}{item.images:7}"
+        f"{'-' if item.logits is None else format(item.logits, '.1e'):>9}"
+        f"{item.probability:9.1e}"
         f"{item.top1:8.1%}{result.milliseconds[item.endpoint]:10.1f}"
         for item in result.parity
     ]
@@ -63,47 +69,63 @@ def _report(result: "ExportResult") -> str:
         for model, slices in result.accuracy.items()
     ]
     sizes = (f"{name} {size / 1e6:.2f} MB" for name, size in result.sizes.items())
-    return "\n".join([*lines, f"size: {', '.join(sizes)}"])
+    lines.append(f"size: {', '.join(sizes)}")
+    return "\n".join([*lines, *(f"warning: {each}" for each in result.warnings)])
+
+
+def _list(config: VersionsConfig) -> None:
+    served, hidden = list_versions(config.out), list_hidden(config.out)
+    if not (served or hidden):
+        raise ValueError(f"`out` must hold versions. Received: out={config.out}")
+    for version in sorted({*served, *hidden}):
+        state = "served" if version in served else "hidden"
+        faults = find_faults(find_version(config.out, version, "out"))
+        condition = f"damaged: {', '.join(faults)}" if faults else "whole"
+        print(f"{version}  {state}  {condition}")
 
 
 def _roll_back(config: RollbackConfig) -> None:
-    from export.pusher import roll_back
-
-    hidden, served = roll_back(config.out, config.to)
+    hidden = roll_back(config.out, config.to)
     shown = f"hid {', '.join(map(str, hidden))}; " if hidden else ""
-    print(f"{shown}{served} is the newest version")
+    print(f"{shown}{config.to} is the newest version")
 
 
-def _list(config: ListConfig) -> None:
-    from export.models_config import list_versions
-    from export.pusher import WITHDRAWN_FOLDER, damaged_files, list_withdrawn
-
-    out = Path(config.out)
-    folders = dict.fromkeys(list_versions(out), (out, "served"))
-    folders |= dict.fromkeys(list_withdrawn(out), (out / WITHDRAWN_FOLDER, "hidden"))
-    if not folders:
-        raise ValueError(f"`out` must hold versions. Received: out={out}")
-    damaged = False
-    for version, (folder, state) in sorted(folders.items()):
-        files = damaged_files(folder / str(version))
-        damaged |= bool(files)
-        condition = f"damaged: {', '.join(files)}" if files else "whole"
-        print(f"{version}  {state}  {condition}")
-    if damaged:
-        raise ValueError(f"versions in {out} are damaged")
+def _undo(config: VersionsConfig) -> None:
+    restored = undo(config.out)
+    shown = f"restored {', '.join(map(str, restored))}; " if restored else ""
+    print(f"{shown}{list_versions(config.out)[-1]} is the newest version")
 
 
-_COMMANDS = {
-    "--rollback": (
+def _diff(config: DiffConfig) -> None:
+    old, new = choose_versions(config.out, config.old, config.new)
+    print(f"{old.name} -> {new.name}")
+    for line in compare_versions(old, new):
+        print(f"  {line}")
+
+
+# Of versions that are there: an export needs a run. Their settings and what they do.
+_VERBS = {
+    "list": (
+        _list,
+        VersionsConfig,
+        "Shows the versions in a served folder, served and hidden ones, and whether "
+        "their files are those that were written.",
+    ),
+    "rollback": (
         _roll_back,
         RollbackConfig,
-        "Has an earlier version served again. Those after it are hidden, not deleted.",
+        "Has a version served again. Those after it are hidden, not deleted.",
     ),
-    "--list": (
-        _list,
-        ListConfig,
-        "Shows the versions in a served folder and whether their files are those that "
-        "were written; exit code 2 if they are not.",
+    "undo": (
+        _undo,
+        VersionsConfig,
+        "Takes rollbacks back: no version is hidden, and the newest is served.",
+    ),
+    "diff": (
+        _diff,
+        DiffConfig,
+        "Shows what has changed from one version to another: classes, accuracy, sizes, "
+        "times, settings.",
     ),
 }
 

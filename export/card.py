@@ -15,6 +15,8 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from export.check_images import CLEAN
+from export.evaluator import BASELINE, KERAS
 from v1keras.evaluation.report.blocks import printable
 from v1keras.files import write_text
 from v1keras.training import Run
@@ -112,6 +114,7 @@ def write_card(
             `None`: the card then says that there is none.
     """
     runs, accuracy = metadata["runs"], metadata["accuracy"]
+    tables = robustness and _robustness(robustness)
     slices = list(next(iter(accuracy.values())))
     formats = {
         "savedmodel": "SavedModel, float32",
@@ -121,7 +124,8 @@ def write_card(
         **metadata,
         "name": name,
         "front_matter": Markup(_front_matter(name, metadata, robustness)),
-        "robustness": robustness and _robustness(robustness),
+        "robustness": tables,
+        "head_rows": _head_rows(metadata, tables),
         "has_v1": any(run["variant"]["v1"] for run in runs),
         "run_rows": [_run_row(run) for run in runs],
         "run_names": [run["name"] for run in runs],
@@ -184,7 +188,6 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.globals["percent"] = _percent
 
 
 def _front_matter(
@@ -231,6 +234,41 @@ def _front_matter(
         "model-index": [{"name": _line(name), "results": [result]}],
     }
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+
+
+def _head_rows(
+    metadata: Mapping[str, Any], tables: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    """What one must know first: verdict, version, classes, chance and accuracy."""
+    count, accuracy = len(metadata["class_names"]), metadata["accuracy"]
+    verdict = (
+        "fit to be served: every file answers like the Keras model and is right about "
+        f"{_percent(metadata['min_accuracy'])} of clean images or more"
+    )
+    if BASELINE in accuracy:
+        verdict += ", and none is worse than the version before"
+    files = ", ".join(
+        f"{source} {_percent(shares[CLEAN])}"
+        for source, shares in accuracy.items()
+        if source not in (KERAS, BASELINE)
+    )
+    on = f"{metadata['images']} {metadata['checked_on']} images"
+    rows = [("accuracy of the files", f"{files} of {on}")]
+    if tables is not None:
+        rows = [
+            (f"accuracy on {tables['images']} test images, {group}", share)
+            for group, share in tables["groups"]
+            if group in (CLEAN, "mean")
+        ] + rows
+    return [
+        ("verdict", verdict),
+        *(("warning", text) for text in metadata["warnings"]),
+        ("version", str(metadata["version"])),
+        ("date", metadata["created"]),
+        ("classes", str(count)),
+        ("chance", _percent(1 / count)),
+        *rows,
+    ]
 
 
 def _run_row(run: Mapping[str, Any]) -> tuple[str, ...]:

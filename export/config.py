@@ -8,6 +8,8 @@ from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
 FORMATS = ("savedmodel", "tflite")
+OUTPUTS = ("logits", "probabilities")
+"""What a classifier answers."""
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
 # Options under the headings of `--help`.
@@ -39,8 +41,18 @@ class ExportConfig:
     quantize: str = _files(
         "none", "Smaller numbers in the TFLite file.", choices=QUANTIZATIONS
     )
+    litert_outputs: tuple[str, ...] = _files(
+        OUTPUTS,
+        "What the TFLite file answers: logits, probabilities or both. MediaPipe Tasks "
+        "and the Task library take probabilities alone.",
+    )
     keep: int | None = _files(
         None, "How many versions stay in --out. Default: all of them."
+    )
+    sign: str | None = _files(
+        None,
+        "PEM file with the Ed25519 private key that signs the checksums of all files. "
+        "Default: they are not signed.",
     )
     noise: str = _noise(
         "off",
@@ -81,8 +93,10 @@ class ExportConfig:
     )
 
     def __post_init__(self) -> None:
-        known = bool(self.formats) and not set(self.formats) - set(FORMATS)
-        require(self, "formats", known, f"some of {', '.join(FORMATS)}")
+        for name, values in (("formats", FORMATS), ("litert_outputs", OUTPUTS)):
+            given = getattr(self, name)
+            known = bool(given) and not set(given) - set(values)
+            require(self, name, known, f"some of {', '.join(values)}")
         check_values(self)
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
@@ -100,20 +114,48 @@ class ExportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RollbackConfig:
-    """Settings of `python -m export --rollback`."""
+class VersionsConfig:
+    """Settings of `python -m export list` and `undo`."""
 
     out: str = option(required=True, help="The served folder.")
-    to: int | None = option(
-        None,
-        "The version to be served, which an earlier rollback may have hidden. Default: "
-        "the one before the newest.",
-        group="version",
+
+
+@dataclasses.dataclass(frozen=True)
+class RollbackConfig:
+    """Settings of `python -m export rollback`."""
+
+    out: str = option(required=True, help="The served folder.")
+    to: int = option(
+        required=True,
+        help="The version to be served, which an earlier rollback may have hidden.",
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class ListConfig:
-    """Settings of `python -m export --list`."""
+class DiffConfig:
+    """Settings of `python -m export diff`."""
 
     out: str = option(required=True, help="The served folder.")
+    old: int | None = option(
+        None,
+        "The version to compare with. Default: the one before --new.",
+        group="version",
+    )
+    new: int | None = option(
+        None, "The version to compare. Default: the newest.", group="version"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyConfig:
+    """Settings of `python -m export verify`."""
+
+    out: str = option(
+        required=True, help="A served folder, or the folder of a version."
+    )
+    public_key: str | None = option(
+        None,
+        "PEM file of the Ed25519 key whose signature every version must have. Default: "
+        "only checksums are compared.",
+        group="signature",
+    )

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.stats
 
 from export.blessing import NOT_BLESSED, RejectedError
 from export.check_images import CLEAN, CheckImages
+from export.integrity import require_whole
 from export.models_config import list_versions
 from export.runtimes import DEFAULT_SIGNATURE, LITERT, Answers, ask_apart
 from export.saved_model import LABELS_FILE
@@ -17,6 +19,10 @@ KERAS = "keras"
 BASELINE = "baseline"
 NO_BASELINE = "none"
 CORRUPTED = "corrupted"
+# A loss that chance explains in one of twenty cases is none.
+_CONFIDENCE = 0.95
+# Of fewer, one is more than the smallest tolerance for accuracy.
+_MANY_IMAGES = 100
 # The signatures that decode images are only asked about a few of them.
 _EVALUATED = (DEFAULT_SIGNATURE, LITERT)
 
@@ -28,9 +34,9 @@ class Thresholds:
     Args:
         min_accuracy: float. On clean images, above 0 and up to 1.
         max_loss: float. How far below that of a baseline it may lie, on clean images
-            and on average over corruptions.
+            and on average over corruptions, beyond chance.
         keras: dict from endpoint to how far below that of the Keras model it may lie, in
-            each slice.
+            each slice, beyond chance.
     """
 
     min_accuracy: float
@@ -53,6 +59,7 @@ class Evaluation:
             on clean images.
         thresholds: `Thresholds`.
         reasons: tuple of str. Why it is not enough; empty if it is.
+        warnings: tuple of str. What so few images cannot tell.
     """
 
     split: str
@@ -61,19 +68,23 @@ class Evaluation:
     per_class: dict[str, dict[str, float]]
     thresholds: Thresholds
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def judge_accuracy(
-    logits: Mapping[str, np.ndarray],
+    rankings: Mapping[str, np.ndarray],
     images: CheckImages,
     labels: Sequence[str],
     thresholds: Thresholds,
 ) -> Evaluation:
     """Judges accuracies.
 
+    Two models answer the same images, so a loss is judged by a paired t-test: it counts
+    as more than what is allowed if the lower end of its one-sided 95 % interval is.
+
     Args:
-        logits: dict from `"keras"`, `"baseline"` or an endpoint to float array
-            (slices * N, classes), the answers to `images.stacked()`, or
+        rankings: dict from `"keras"`, `"baseline"` or an endpoint to float array
+            (slices * N, classes), logits of or probabilities for `images.stacked()`, or
             (R, slices * N, classes) of R answers. Needs `"keras"` and an endpoint.
         images: `CheckImages`.
         labels: sequence of str. One label a class.
@@ -87,7 +98,7 @@ def judge_accuracy(
             name: answers.argmax(-1) == images.truth
             for name, answers in images.divide(values).items()
         }
-        for model, values in logits.items()
+        for model, values in rankings.items()
     }
     accuracy = {model: _accuracies(slices) for model, slices in right.items()}
     per_class = {
@@ -113,7 +124,10 @@ def judge_accuracy(
             f"{endpoint}: accuracy {found[name]:.1%} on {name} images is more than "
             f"{loss:.1%} below the {accuracy[other][name]:.1%} of {other}"
             for other, name, loss in checks
-            if found[name] < accuracy[other][name] - loss
+            if certain_loss(
+                _shares(right[other], name) - _shares(right[endpoint], name)
+            )
+            > loss
         ]
     return Evaluation(
         images.split,
@@ -122,6 +136,42 @@ def judge_accuracy(
         per_class,
         thresholds,
         tuple(reasons),
+        _warnings(len(images.truth), max(thresholds.keras.values())),
+    )
+
+
+def certain_loss(losses: np.ndarray) -> float:
+    """The lower end of the one-sided 95 % interval of a mean loss.
+
+    Args:
+        losses: float array (N,). How much more often one model is right about each image
+            than another one, -1 to 1.
+
+    Returns:
+        float, at most the mean; minus infinity for a single image, which proves nothing.
+    """
+    count = len(losses)
+    if count == 1:
+        return -np.inf
+    quantile = scipy.stats.t.ppf(_CONFIDENCE, count - 1)
+    return float(losses.mean() - quantile * losses.std(ddof=1) / np.sqrt(count))
+
+
+def _shares(right: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """How often a model is right about each image, over its answers and slices."""
+    slices = [name] if name != CORRUPTED else [each for each in right if each != CLEAN]
+    answers = [np.atleast_2d(right[each]).mean(0) for each in slices]
+    return np.mean(answers, axis=0)
+
+
+def _warnings(count: int, tolerance: float) -> tuple[str, ...]:
+    if count >= _MANY_IMAGES:
+        return ()
+    lost = np.tri(count + 1, count, -1)  # Row k: k of the images are lost.
+    passed = sum(certain_loss(each) <= tolerance for each in lost) - 1
+    return (
+        f"the checks rest on {count} images: one is {1 / count:.1%}, and a loss of "
+        f"{passed / count:.1%} would pass; --images and more data tell more",
     )
 
 
@@ -131,9 +181,9 @@ def _accuracies(right: Mapping[str, np.ndarray]) -> dict[str, float]:
     return accuracy | ({CORRUPTED: float(np.mean(corrupted))} if corrupted else {})
 
 
-def exported_logits(answers: Mapping[str, Answers]) -> dict[str, np.ndarray]:
-    """The logits of those endpoints that were asked about all images."""
-    return {name: answers[name].logits for name in _EVALUATED if name in answers}
+def exported_rankings(answers: Mapping[str, Answers]) -> dict[str, np.ndarray]:
+    """`Answers.ranking` of those endpoints that were asked about all images."""
+    return {name: answers[name].ranking for name in _EVALUATED if name in answers}
 
 
 def find_baseline(
@@ -153,7 +203,7 @@ def find_baseline(
 
     Raises:
         FileNotFoundError: if a given baseline is not there.
-        ValueError: if its labels differ from `labels`.
+        ValueError: if it is damaged, or its labels differ from `labels`.
     """
     if baseline == NO_BASELINE:
         return None
@@ -166,6 +216,13 @@ def find_baseline(
         raise FileNotFoundError(
             f"`baseline` must hold an exported version. Received: baseline={path}"
         )
+    try:
+        require_whole(path, f"the baseline {path}, with which exports are compared,")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; roll back to a version that is whole, or export without a "
+            "comparison by --baseline=none"
+        ) from error
     served = (path / LABELS_FILE).read_text(encoding="utf-8").splitlines()
     if served != list(labels):
         raise ValueError(
@@ -175,7 +232,7 @@ def find_baseline(
     return path
 
 
-def baseline_logits(
+def baseline_ranking(
     version: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
 ) -> np.ndarray:
     """Asks what is served now about the same images.
@@ -186,7 +243,8 @@ def baseline_logits(
         batch_size: int. Defaults to `32`.
 
     Returns:
-        float32 array (N, classes): the SavedModel's answers where there is one.
+        float32 array (N, classes): logits or probabilities, of the SavedModel where
+        there is one.
 
     Raises:
         ValueError: if it does not answer.
@@ -198,7 +256,7 @@ def baseline_logits(
             f"the baseline {version}, which is there already, does not answer: {error}; "
             "--baseline=none exports without a comparison"
         ) from error
-    return next(iter(exported_logits(answers).values()))
+    return next(iter(exported_rankings(answers).values()))
 
 
 def bless(evaluation: Evaluation) -> dict:

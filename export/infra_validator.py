@@ -27,9 +27,10 @@ class Tolerance:
         logits: float or None. Largest difference of a logit, relative to the largest
             absolute logit (at least 1). None: only the other two count.
         probability: float. Largest difference of a probability.
-        top1: float. Smallest share of images with the same best class.
+        top1: float. Smallest share of images with the same best class. One image may
+            differ, however few there are.
         accuracy: float. How far the accuracy may lie below that of the Keras model, on
-            clean and on corrupted images.
+            clean and on corrupted images, beyond chance (`judge_accuracy`).
     """
 
     logits: float | None
@@ -79,7 +80,7 @@ class Parity:
         endpoint: str. A signature of the SavedModel, or `"litert"`.
         images: int. The number of images compared.
         logits: float or None. Largest relative difference of a logit. `None` where
-            answers are not finite, here and in the next two.
+            there are none, or answers are not finite, here and in the next two.
         probability: float or None. Largest difference of a probability.
         top1: float or None. Share of images with the same best class.
         reasons: tuple of str. Why it is not close enough; empty if it is.
@@ -163,28 +164,56 @@ def validate(
         if endpoint not in answers:
             raise ValueError(f"{endpoint} gives no answers")
         answer = answers[endpoint]
-        count = min(len(answer.logits), expected_logits.shape[-2])
-        logits, expected = answer.logits[:count], expected_logits[..., :count, :]
-        if expected.ndim == 3:
-            parity = measure_noisy_parity(endpoint, logits, expected)
-        else:
-            parity = measure_parity(
-                endpoint,
-                logits,
-                answer.probabilities[:count],
-                expected,
-                tolerance_of(endpoint, quantize=quantize),
-            )
-        found.append(parity)
+        answered = answer.scores if answer.ranking is None else answer.ranking
+        count = min(len(answered), expected_logits.shape[-2])
+        expected = expected_logits[..., :count, :]
         if answer.classes is not None:
             _check_classes(endpoint, answer, labels)
+        is_noisy = expected.ndim == 3
+        tolerance = tolerance_of(endpoint, quantize=quantize, is_stochastic=is_noisy)
+        if answer.ranking is None:
+            expected = expected.mean(0) if is_noisy else expected
+            parity = _measure_scores(
+                endpoint,
+                _positions(answer.classes[:count], labels),
+                answer.scores[:count],
+                expected,
+                tolerance,
+            )
+        elif is_noisy:
+            parity = measure_noisy_parity(endpoint, answer.logits[:count], expected)
+        else:
+            logits, probabilities = (
+                None if values is None else values[:count]
+                for values in (answer.logits, answer.probabilities)
+            )
+            parity = measure_parity(
+                endpoint, logits, probabilities, expected, tolerance
+            )
+        found.append(parity)
     return tuple(found)
+
+
+def _measure_scores(
+    endpoint: str,
+    chosen: np.ndarray,
+    scores: np.ndarray,
+    expected_logits: np.ndarray,
+    tolerance: Tolerance,
+) -> Parity:
+    """Compares the probabilities of the named classes, (N, k), best first."""
+    expected = scipy.special.softmax(expected_logits.astype(np.float64), axis=-1)
+    expected = np.take_along_axis(expected, chosen, axis=1)
+    error = float(np.abs(scores - expected).max())
+    top1 = float(np.mean(chosen[:, 0] == expected_logits.argmax(1)))
+    reasons = _reasons(len(scores), None, error, top1, tolerance)
+    return Parity(endpoint, len(scores), None, error, top1, reasons)
 
 
 def measure_parity(
     endpoint: str,
-    logits: np.ndarray,
-    probabilities: np.ndarray,
+    logits: np.ndarray | None,
+    probabilities: np.ndarray | None,
     expected_logits: np.ndarray,
     tolerance: Tolerance,
 ) -> Parity:
@@ -192,40 +221,57 @@ def measure_parity(
 
     Args:
         endpoint: str. What gave the answers, for the report.
-        logits: float array (N, classes).
-        probabilities: float array (N, classes).
+        logits: float array (N, classes), or None if it gives probabilities only.
+        probabilities: float array (N, classes), or None if it gives logits only.
         expected_logits: float array (N, classes). What the Keras model gives.
         tolerance: `Tolerance`.
 
     Returns:
         A `Parity`.
     """
-    if logits.shape != expected_logits.shape or logits.shape != probabilities.shape:
+    given = [values for values in (logits, probabilities) if values is not None]
+    if any(values.shape != expected_logits.shape for values in given):
         raise ValueError(
             f"the answers of {endpoint} must have the shape {expected_logits.shape}. "
-            f"Received: logits {logits.shape}, probabilities {probabilities.shape}"
+            f"Received: {', '.join(str(values.shape) for values in given)}"
         )
-    if not (np.isfinite(logits).all() and np.isfinite(probabilities).all()):
+    count = len(expected_logits)
+    if not all(np.isfinite(values).all() for values in given):
         reasons = ("not all answers are finite",)
-        return Parity(endpoint, len(logits), None, None, None, reasons)
-    scale = max(1.0, float(np.abs(expected_logits).max()))
-    logit_error = float(np.abs(logits - expected_logits).max()) / scale
+        return Parity(endpoint, count, None, None, None, reasons)
+    logit_error = None
+    if logits is not None:
+        scale = max(1.0, float(np.abs(expected_logits).max()))
+        logit_error = float(np.abs(logits - expected_logits).max()) / scale
+    if probabilities is None:
+        probabilities = scipy.special.softmax(logits, axis=-1)
     expected = scipy.special.softmax(expected_logits.astype(np.float64), axis=-1)
     probability_error = float(np.abs(probabilities - expected).max())
-    top1 = float(np.mean(logits.argmax(1) == expected_logits.argmax(1)))
+    top1 = float(np.mean(given[0].argmax(1) == expected_logits.argmax(1)))
+    reasons = _reasons(count, logit_error, probability_error, top1, tolerance)
+    return Parity(endpoint, count, logit_error, probability_error, top1, reasons)
+
+
+def _reasons(
+    count: int,
+    logit_error: float | None,
+    probability_error: float,
+    top1: float,
+    tolerance: Tolerance,
+) -> tuple[str, ...]:
+    """Why measured differences are too large; none if they are not."""
     reasons = []
-    if tolerance.logits is not None and logit_error > tolerance.logits:
+    if None not in (logit_error, tolerance.logits) and logit_error > tolerance.logits:
         reasons.append(f"logits differ by {logit_error:.2g} > {tolerance.logits:g}")
     if probability_error > tolerance.probability:
         reasons.append(
             f"probabilities differ by {probability_error:.2g} > "
             f"{tolerance.probability:g}"
         )
-    if top1 < tolerance.top1:
+    # One image says nothing, however many points it is.
+    if (1 - top1) * count > max(1, (1 - tolerance.top1) * count) + 1e-6:
         reasons.append(f"best classes agree on {top1:.1%} < {tolerance.top1:.0%}")
-    return Parity(
-        endpoint, len(logits), logit_error, probability_error, top1, tuple(reasons)
-    )
+    return tuple(reasons)
 
 
 def measure_noisy_parity(
@@ -259,13 +305,19 @@ def measure_noisy_parity(
 
 def _check_classes(endpoint: str, answer: Answers, labels: Sequence[str]) -> None:
     """The named classes must be the labels of the best probabilities."""
-    position = {label: index for index, label in enumerate(labels)}
-    chosen = np.vectorize(lambda label: position.get(label, -1))(answer.classes)
-    is_known = (chosen >= 0).all()
-    if not is_known or not np.array_equal(
-        np.take_along_axis(answer.probabilities, chosen, axis=1), answer.scores
-    ):
+    chosen = _positions(answer.classes, labels)
+    fits = bool((chosen >= 0).all())
+    if fits and answer.probabilities is not None:
+        scores = np.take_along_axis(answer.probabilities, chosen, axis=1)
+        fits = np.array_equal(scores, answer.scores)
+    if not fits:
         raise ValueError(f"{endpoint}: the classes do not belong to their scores")
+
+
+def _positions(classes: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """The indices of labels, -1 where there is no such label."""
+    position = {label: index for index, label in enumerate(labels)}
+    return np.vectorize(lambda label: position.get(label, -1))(classes)
 
 
 def bless(

@@ -1,13 +1,13 @@
 """A Keras classifier as a LiteRT (TensorFlow Lite) model."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from export.config import QUANTIZATIONS
+from export.config import OUTPUTS, QUANTIZATIONS
 from export.predictor import Predictor
 from export.quantize import exact_layers, quantize_int8
 from v1keras.layers import GaborFilterBank
@@ -22,12 +22,12 @@ def convert_to_litert(
     *,
     quantize: str = "none",
     calibration_images: np.ndarray | None = None,
+    outputs: Sequence[str] = OUTPUTS,
 ) -> bytes:
     """Converts a classifier to a LiteRT flatbuffer of built-in operations.
 
     The result has one signature, `serving_default`: `images`, float32 pixels 0..255
-    (B, H, W, 3), to `logits` and `probabilities`, float32 (B, classes). B is 1 until
-    the input is resized.
+    (B, H, W, 3), to `outputs`, float32 (B, classes). B is 1 until the input is resized.
 
     Args:
         model: keras.Model. Takes float32 pixels 0..255 (B, H, W, 3), gives logits.
@@ -36,6 +36,8 @@ def convert_to_litert(
             front-end and the last layer. Defaults to `"none"`.
         calibration_images: array (N, H, W, 3), 0..255, or None. Training images
             that `"int8"` takes its ranges from; needed only there.
+        outputs: sequence of str. `"logits"`, `"probabilities"`; some readers take one
+            output only. Defaults to both.
 
     Returns:
         The model, as bytes.
@@ -57,7 +59,7 @@ def convert_to_litert(
             f"Received: calibration_images={calibration_images}"
         )
     with _unfolded(model):
-        predictor = Predictor(model)
+        predictor = Predictor(model, outputs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [predictor.predict], predictor
     )

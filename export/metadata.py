@@ -1,12 +1,14 @@
 """What a user of exported files must know, and where they come from."""
 
+import datetime
 import os
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.config import ExportConfig
-from export.pusher import METADATA_FILE, checksums
+from export import litert_metadata
+from export.config import OUTPUTS, ExportConfig
+from export.integrity import METADATA_FILE
 from export.saved_model import LABELS_FILE
 from export.source import Source
 from v1keras.files import format_json, write_json
@@ -18,8 +20,10 @@ def write_metadata(
     config: ExportConfig,
     source: Source,
     *,
+    version: int,
     split: str,
     images: int,
+    warnings: Sequence[str],
     accuracy: dict[str, dict[str, float]],
     milliseconds: dict[str, float],
     sizes: dict[str, int],
@@ -27,11 +31,13 @@ def write_metadata(
     """Writes `metadata.json`.
 
     Args:
-        folder: str or path. The version's folder, with all that its checksums are for.
+        folder: str or path. The version's folder.
         config: `ExportConfig`.
         source: `Source`.
+        version: int. Its number.
         split: str. Where the images of the checks come from.
         images: int. How many they are.
+        warnings: sequence of str. What the checks could not tell.
         accuracy: dict from model to a dict from slice to the share of right answers.
         milliseconds: dict from endpoint to the time of a request with one image.
         sizes: dict from format to bytes.
@@ -40,45 +46,53 @@ def write_metadata(
         What was written.
     """
     content = {
+        "version": version,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **_description(config, source),
         "formats": list(config.formats),
         "runs": [run.config for run in source.runs],
         "checked_on": split,
         "images": images,
+        "warnings": list(warnings),
+        "min_accuracy": config.min_accuracy,
         "accuracy": accuracy,
         "milliseconds": milliseconds,
         "bytes": sizes,
         "license": config.license,
-        "sha256": checksums(folder),
         "versions": versions(),
     }
     write_json(Path(folder) / METADATA_FILE, content)
     return content
 
 
-def attach_metadata(
-    file: str | os.PathLike, config: ExportConfig, source: Source
-) -> None:
-    """Appends the labels and what the input must be to a LiteRT file.
-
-    They are an archive at its end, as the associated files of TensorFlow Lite's
-    metadata are: interpreters read the model at the beginning, `unzip` the rest.
+def describe_litert(flatbuffer: bytes, config: ExportConfig, source: Source) -> bytes:
+    """Puts into a LiteRT file what it takes and gives, and its labels.
 
     Args:
-        file: str or path. The LiteRT file.
+        flatbuffer: bytes. The model.
         config: `ExportConfig`.
         source: `Source`.
+
+    Returns:
+        The model, as bytes, with TensorFlow Lite's metadata and an archive that holds
+        `labels.txt` and `metadata.json`.
     """
-    texts = {
-        LABELS_FILE: "".join(f"{label}\n" for label in source.labels),
-        METADATA_FILE: format_json(_description(config, source), what=METADATA_FILE),
+    description = _description(config, source)
+    description["outputs"] = {
+        name: description["outputs"][name] for name in config.litert_outputs
     }
-    with zipfile.ZipFile(file, "a") as archive:
-        for name, text in texts.items():
-            # Its default date is fixed, so that equal models are equal files.
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, text)
+    return litert_metadata.describe(
+        flatbuffer,
+        name=Path(config.out).name,
+        description=f"Image classifier: {', '.join(run.name for run in source.runs)}. "
+        f"Fitting an image: {description['input']['resize']}.",
+        license=config.license,
+        files={
+            LABELS_FILE: "".join(f"{label}\n" for label in source.labels),
+            METADATA_FILE: format_json(description, what=METADATA_FILE),
+        },
+        labels_file=LABELS_FILE,
+    )
 
 
 def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
@@ -95,8 +109,7 @@ def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
             "shrinking, bilinear when enlarging), then the central square",
         },
         "outputs": {
-            name: {"dtype": "float32", "shape": [None, classes]}
-            for name in ("logits", "probabilities")
+            name: {"dtype": "float32", "shape": [None, classes]} for name in OUTPUTS
         },
         "labels": LABELS_FILE,
         "class_names": list(source.class_names),

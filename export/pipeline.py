@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export import blessing, evaluator, infra_validator, pusher
+from export import blessing, evaluator, infra_validator, integrity, pusher
 from export.card import read_robustness, write_card
 from export.check_images import (
     CLEAN,
@@ -18,7 +18,7 @@ from export.check_images import (
 from export.config import ExportConfig
 from export.infra_validator import Parity
 from export.litert import convert_to_litert
-from export.metadata import attach_metadata, write_metadata
+from export.metadata import describe_litert, write_metadata
 from export.models_config import list_versions
 from export.quantize import require_quantizer
 from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
@@ -50,6 +50,7 @@ class ExportResult:
         milliseconds: dict from endpoint to the median time of a request with one
             image.
         sizes: dict from format to the size of its files, in bytes.
+        warnings: tuple of str. What the checks could not tell.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class ExportResult:
     accuracy: dict[str, dict[str, float]]
     milliseconds: dict[str, float]
     sizes: dict[str, int]
+    warnings: tuple[str, ...]
 
 
 def export_run(config: ExportConfig) -> ExportResult:
@@ -78,9 +80,9 @@ def export_run(config: ExportConfig) -> ExportResult:
         An `ExportResult`.
 
     Raises:
-        FileNotFoundError: if a run or a baseline is not there.
+        FileNotFoundError: if a run, a baseline or a key is not there.
         OSError: if the files cannot be written.
-        ValueError: if something does not fit together.
+        ValueError: if something does not fit together, or the baseline is damaged.
         RejectedError: if the exported files do not answer like the Keras model or not
             well enough; it is a `ValueError`, and its message says where.
 
@@ -101,6 +103,7 @@ def export_run(config: ExportConfig) -> ExportResult:
     dataset = open_check_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
     baseline = evaluator.find_baseline(config.baseline, config.out, source.labels)
+    key = integrity.read_private_key(config.sign) if config.sign else None
     robustness = read_robustness(source.runs, config.evaluation)
     if config.quantize == "int8":
         require_quantizer()
@@ -111,6 +114,11 @@ def export_run(config: ExportConfig) -> ExportResult:
         corruptions=config.corruptions,
         severity=config.severity,
     )
+    served = None
+    if baseline is not None:
+        served = evaluator.baseline_ranking(
+            baseline, images.stacked(), batch_size=config.batch_size
+        )
     passed = {}
     try:
         with pusher.staging(config.out) as folder:
@@ -119,7 +127,7 @@ def export_run(config: ExportConfig) -> ExportResult:
             )
             infra = infra_validator.bless(parity, answers, _sizes(folder))
             passed[blessing.INFRA_BLESSED] = infra
-            evaluation = _evaluate(config, source, images, answers, expected, baseline)
+            evaluation = _evaluate(config, source, images, answers, expected, served)
             passed[blessing.BLESSED] = evaluator.bless(evaluation)
             blessing.write_markers(folder, passed)
             figures = {
@@ -127,16 +135,22 @@ def export_run(config: ExportConfig) -> ExportResult:
                 "milliseconds": infra["milliseconds"],
                 "sizes": infra["bytes"],
             }
-            metadata = write_metadata(
-                folder,
-                config,
-                source,
-                split=images.split,
-                images=len(images.truth),
-                **figures,
-            )
-            write_card(folder, Path(config.out).name, metadata, robustness)
-            path = pusher.push(folder, config.out, config.keep)
+
+            def finish(version: int) -> None:
+                metadata = write_metadata(
+                    folder,
+                    config,
+                    source,
+                    version=version,
+                    split=images.split,
+                    images=len(images.truth),
+                    warnings=evaluation.warnings,
+                    **figures,
+                )
+                write_card(folder, Path(config.out).name, metadata, robustness)
+                integrity.seal(folder, key)
+
+            path = pusher.push(folder, config.out, finish, count=config.keep)
     except blessing.RejectedError as error:
         error.folder = blessing.write_rejection(
             config.out, {**passed, error.marker: error.content}
@@ -151,6 +165,7 @@ def export_run(config: ExportConfig) -> ExportResult:
         litert=path / LITERT_FILE if "tflite" in config.formats else None,
         split=images.split,
         parity=parity,
+        warnings=evaluation.warnings,
         **figures,
     )
 
@@ -181,10 +196,13 @@ def _write(
             train = dataset.split("train")
             calibration, _ = spread(train, config.calibration_images)
         flatbuffer = convert_to_litert(
-            source.model, quantize=config.quantize, calibration_images=calibration
+            source.model,
+            quantize=config.quantize,
+            calibration_images=calibration,
+            outputs=config.litert_outputs,
         )
+        flatbuffer = describe_litert(flatbuffer, config, source)
         (folder / LITERT_FILE).write_bytes(flatbuffer)
-        attach_metadata(folder / LITERT_FILE, config, source)
 
 
 def _validate(
@@ -228,17 +246,12 @@ def _evaluate(
     images: CheckImages,
     answers: dict[str, Answers],
     expected: np.ndarray,
-    baseline: Path | None,
+    served: np.ndarray | None,
 ) -> evaluator.Evaluation:
-    exported = evaluator.exported_logits(answers)
-    logits = {evaluator.KERAS: expected, **exported}
-    if baseline is not None:
-        try:
-            logits[evaluator.BASELINE] = evaluator.baseline_logits(
-                baseline, images.stacked(), batch_size=config.batch_size
-            )
-        except ValueError as error:
-            raise blessing.RejectedError(blessing.NOT_BLESSED, [str(error)]) from error
+    exported = evaluator.exported_rankings(answers)
+    rankings = {evaluator.KERAS: expected, **exported}
+    if served is not None:
+        rankings[evaluator.BASELINE] = served
     thresholds = evaluator.Thresholds(
         config.min_accuracy,
         config.max_loss,
@@ -251,7 +264,7 @@ def _evaluate(
             for name in exported
         },
     )
-    return evaluator.judge_accuracy(logits, images, source.labels, thresholds)
+    return evaluator.judge_accuracy(rankings, images, source.labels, thresholds)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

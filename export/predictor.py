@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
+from export.config import OUTPUTS
 from v1keras.layers.neuronal_noise import noise_layers
 
 _SEED_STRIDE = 0x2545F491  # an odd constant: the seeds of operations lie far apart
@@ -22,9 +23,10 @@ class Predictor(tf.Module):
     Args:
         model: keras.Model. Takes float32 pixels 0..255 (B, S, S, 3) of a fixed size
             S, gives logits (B, classes).
+        outputs: sequence of str. Which of `OUTPUTS` it gives. Defaults to all of them.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, outputs: Sequence[str] = OUTPUTS) -> None:
         super().__init__(name="predictor")
         shape = model.input_shape
         if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
@@ -38,7 +40,10 @@ class Predictor(tf.Module):
         def predict(images: tf.Tensor) -> dict[str, tf.Tensor]:
             # A model of mixed precision answers in 16 bits.
             logits = tf.cast(model(images, training=False), tf.float32)
-            return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+            answer = {"logits": logits}
+            if "probabilities" in outputs:
+                answer["probabilities"] = tf.nn.softmax(logits)
+            return {name: answer[name] for name in outputs}
 
         function = tf.function(
             predict,

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
+from export.litert_metadata import repack
 from v1keras.layers import (
     ContrastNormalization,
     GaborFilterBank,
@@ -87,32 +88,7 @@ def quantize_int8(
         result = quantizer.quantize(
             calibrator.get_model_qsvs(), enable_progress_report=False
         )
-    return _repack(bytes(result.quantized_model))
-
-
-def _repack(flatbuffer: bytes) -> bytes:
-    """The same model in the form that every reader of LiteRT files knows.
-
-    The quantizer keeps large weights behind the flatbuffer, where only LiteRT looks for
-    them, and leaves out the older of the two fields that say what an operation is.
-    """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # 1 stands for an empty one
-            data = flatbuffer[buffer.offset : buffer.offset + buffer.size]
-            buffer.data = np.frombuffer(data, np.uint8)
-        buffer.offset = buffer.size = 0
-    for code in model.operatorCodes:
-        # It holds 8 bits; all later operations share its largest value.
-        code.deprecatedBuiltinCode = min(
-            code.builtinCode, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
-        )
-    builder = flatbuffers.Builder(len(flatbuffer))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return repack(bytes(result.quantized_model))
 
 
 def exact_layers(model: keras.Model) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ INPUT_NAMES = {
     "serving_default": "images",
     "serve_uint8": "images",
     "serve_bytes": "image_bytes",
+    "serve_labels": "image_bytes",
     "serve_examples": "examples",
 }
 """The signatures of an exported SavedModel, with the name of the input of each."""

@@ -37,19 +37,25 @@ class Answers:
     """What one endpoint of exported files answers to images.
 
     Args:
-        logits: float32 array (N, classes).
-        probabilities: float32 array (N, classes).
         milliseconds: float. Median time of a request with one image.
+        logits: float32 array (N, classes) or None, where it gives none. Defaults to
+            `None`.
+        probabilities: float32 array (N, classes) or None. Defaults to `None`.
         classes: array of str (N, k) or None. The best labels, best first; a LiteRT file
             names none. Defaults to `None`.
         scores: float32 array (N, k) or None. Their probabilities. Defaults to `None`.
     """
 
-    logits: np.ndarray
-    probabilities: np.ndarray
     milliseconds: float
+    logits: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
     classes: np.ndarray | None = None
     scores: np.ndarray | None = None
+
+    @property
+    def ranking(self) -> np.ndarray | None:
+        """Numbers in the order of the classes, (N, classes): logits or probabilities."""
+        return self.probabilities if self.logits is None else self.logits
 
 
 def ask_apart(

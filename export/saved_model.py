@@ -18,9 +18,9 @@ LABELS_FILE = "labels.txt"
 class SignedClassifier(tf.Module):
     """A classifier with the functions that a server calls.
 
-    Every signature gives `logits` and `probabilities`, both float32 (B, classes),
-    and the best labels of each image, best first: `classes`, strings (B, k), with
-    their probabilities `scores`, float32 (B, k).
+    Every signature gives the best labels of each image, best first: `classes`, strings
+    (B, k), with their probabilities `scores`, float32 (B, k). All but `serve_labels`
+    give `logits` and `probabilities` as well, both float32 (B, classes).
 
     Args:
         model: keras.Model. Takes float32 pixels 0..255 (B, S, S, 3), gives logits.
@@ -63,6 +63,7 @@ class SignedClassifier(tf.Module):
             "serving_default": (self.classify, pixels, tf.float32),
             "serve_uint8": (self.classify_uint8, pixels, tf.uint8),
             "serve_bytes": (self.classify_bytes, strings, tf.string),
+            "serve_labels": (self.name_bytes, strings, tf.string),
             "serve_examples": (self.classify_examples, strings, tf.string),
         }
         return {
@@ -91,6 +92,11 @@ class SignedClassifier(tf.Module):
     def classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The answer to encoded JPEG or PNG images of any size, strings (B,)."""
         return self.classify(decode_batch(image_bytes, self.predictor.image_size))
+
+    def name_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The best labels of encoded images: a short answer, however many classes."""
+        answer = self.classify_bytes(image_bytes)
+        return {name: answer[name] for name in ("classes", "scores")}
 
     def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """The answer to serialized `tf.Example`s with an encoded image, (B,)."""

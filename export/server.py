@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from export.integrity import require_whole
 from export.models_config import (
     MODELS_FILE,
     MOUNT,
@@ -142,8 +143,8 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
         Their paths.
 
     Raises:
-        ValueError: if there is nothing to serve, or a folder's name cannot be the name
-            of a model.
+        ValueError: if there is nothing to serve, a version is damaged, or a folder's
+            name cannot be the name of a model.
     """
     root = Path(config.root)
     if not root.is_dir():
@@ -157,6 +158,8 @@ def write_server_files(config: ServerConfig) -> tuple[Path, ...]:
                 "the name of a served folder must consist of letters, digits, dots, "
                 f"hyphens and underscores. Received: {root / name}"
             )
+        for version in served[name]:
+            require_whole(root / name / str(version), f"{root / name / str(version)}")
     contents = {
         MODELS_FILE: models_config(served, read_labels(root)),
         BATCHING_FILE: _BATCHING.format(
@@ -188,7 +191,8 @@ def promote(config: PromoteConfig) -> dict[str, int]:
 
     Raises:
         ConnectionError: if the server cannot be reached.
-        ValueError: if a version is not available in time. No label is moved then.
+        ValueError: if a version is damaged or not available in time. No label is moved
+            then.
     """
     root = Path(config.root)
     if not (root / MODELS_FILE).is_file():
@@ -208,6 +212,7 @@ def promote(config: PromoteConfig) -> dict[str, int]:
     stable = {}
     for name in names:
         newest = served[name][-1]
+        require_whole(root / name / str(newest), f"{root / name / str(newest)}")
         while (state := _state(config.server, name, newest)) != "AVAILABLE":
             if time.monotonic() > deadline:
                 raise ValueError(

@@ -38,8 +38,11 @@ COMMANDS = {
     "v1keras.ablate": "v1keras.studies:AblationConfig",
     "v1keras.corruptions": "v1keras.corruptions.config:CorruptionsConfig",
     "export": "export.config:ExportConfig",
-    "export --list": "export.config:ListConfig",
-    "export --rollback": "export.config:RollbackConfig",
+    "export list": "export.config:VersionsConfig",
+    "export undo": "export.config:VersionsConfig",
+    "export rollback": "export.config:RollbackConfig",
+    "export diff": "export.config:DiffConfig",
+    "export verify": "export.config:VerifyConfig",
     "export.server": "export.server:ServerConfig",
     "export.client": "export.client:ClientConfig",
     "export.serve": "export.serve:ServeConfig",
@@ -184,9 +187,8 @@ def config_and_flags(arguments: list[str]) -> tuple[type | None, list[str]]:
     if script != "-m" or not flags[0].startswith(("v1keras", "export")):
         return None, flags
     command, *flags = flags
-    for other in {"--rollback", "--list"} & {*flags}:
-        flags.remove(other)
-        command += f" {other}"
+    if flags and not flags[0].startswith("-"):  # A verb.
+        command += f" {flags.pop(0)}"
     module, _, name = COMMANDS[command].partition(":")
     return getattr(importlib.import_module(module), name), flags
 

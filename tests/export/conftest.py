@@ -7,6 +7,8 @@ import threading
 import keras
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from werkzeug.serving import make_server
 
 import v1keras
@@ -164,6 +166,34 @@ def runs(tmp_path_factory):
     unfinished = make_run(folder / "unfinished", "base") / "config.json"
     config = json.loads(unfinished.read_text())
     unfinished.write_text(json.dumps({**config, "result": None}))
+    return folder
+
+
+def write_keys(folder):
+    """Two Ed25519 keys and one of another kind, as `openssl genpkey` writes them."""
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = serialization.PrivateFormat.PKCS8
+    public = serialization.PublicFormat.SubjectPublicKeyInfo
+    keys = {
+        "ours": ed25519.Ed25519PrivateKey.generate(),
+        "theirs": ed25519.Ed25519PrivateKey.generate(),
+        "curve": ec.generate_private_key(ec.SECP256R1()),
+    }
+    for name, key in keys.items():
+        content = key.private_bytes(pem, private, plain)
+        (folder / f"{name}.pem").write_bytes(content)
+        content = key.public_key().public_bytes(pem, public)
+        (folder / f"{name}.pub").write_bytes(content)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    content = keys["ours"].private_bytes(pem, private, locked)
+    (folder / "locked.pem").write_bytes(content)
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    """A folder of keys: `ours` and `theirs` fit, `curve` and `locked` do not."""
+    folder = tmp_path_factory.mktemp("keys")
+    write_keys(folder)
     return folder
 
 

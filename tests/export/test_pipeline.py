@@ -17,6 +17,7 @@ from export.runtimes import ask_all
 from export.saved_model import write_saved_model
 from export.source import open_source
 from v1keras.data import load_dataset
+from v1keras.prediction.exported import open_exported
 from v1keras.training import Run
 
 # All of the validation fold, so that every class is among them.
@@ -41,9 +42,9 @@ def rejections(out):
 
 
 @pytest.fixture(scope="module")
-def exported(runs, tmp_path_factory):
+def exported(runs, keys, tmp_path_factory):
     out = tmp_path_factory.mktemp("serving") / "standard"
-    return export(runs / "standard", out)
+    return export(runs / "standard", out, sign=str(keys / "ours.pem"))
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +91,24 @@ def test_version_folder_holds_what_servers_look_for(exported):
     ]
 
 
-def test_card_and_checksums_are_those_of_the_files(exported):
-    digests = json.loads((exported.path / "metadata.json").read_text())["sha256"]
-    described = {"metadata.json", "MODEL_CARD.md"}
+def test_card_and_checksums_are_those_of_the_files(exported, keys):
+    lines = (exported.path / "SHA256SUMS").read_text().splitlines()
+    digests = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    own = {"SHA256SUMS", "SHA256SUMS.sig"}
     files = {p for p in exported.path.rglob("*") if p.is_file()}
     assert (
         set(digests)
-        == {path.relative_to(exported.path).as_posix() for path in files} - described
+        == {path.relative_to(exported.path).as_posix() for path in files} - own
     )
     for name, digest in digests.items():
         content = (exported.path / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
+    flags = [f"--out={exported.path.parent}", f"--public_key={keys / 'ours.pub'}"]
+    assert main(["verify", *flags]) == 0
     card = (exported.path / "MODEL_CARD.md").read_text()
-    assert digests["model.tflite"] in card
+    assert str(exported.version) in card and "fit to be served" in card
+    assert exported.warnings[0].startswith("the checks rest on 16 images")
+    assert json.loads((exported.path / "BLESSED").read_text())["warnings"]
     assert f"{exported.accuracy['litert']['clean']:.1%}" in card
     assert "Not evaluated" in card
 
@@ -112,6 +118,8 @@ def test_litert_file_holds_its_labels_and_its_input(exported):
         assert archive.testzip() is None
         content = {name: archive.read(name).decode() for name in archive.namelist()}
     assert set(content) == {"labels.txt", "metadata.json"}
+    flatbuffer = exported.litert.read_bytes()
+    assert b"TFLITE_METADATA" in flatbuffer and b"M001" in flatbuffer
     assert content["labels.txt"] == (exported.path / "labels.txt").read_text()
     whole = json.loads((exported.path / "metadata.json").read_text())
     inside = json.loads(content["metadata.json"])
@@ -180,7 +188,7 @@ def test_stochastic_noise_of_a_model_without_noise_is_none(runs, tmp_path):
     result = export(
         runs / "no_noise", tmp_path / "out", noise="stochastic", formats=("savedmodel",)
     )
-    assert max(item.logits for item in result.parity) < 1e-4
+    assert max(item.logits or 0 for item in result.parity) < 1e-4
 
 
 @pytest.mark.slow
@@ -257,6 +265,24 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
     assert tree(out) == before
 
 
+@pytest.mark.parametrize("output", ["probabilities", "logits"])
+def test_a_litert_file_with_one_output_is_checked_and_answers(
+    output, exported, runs, test_images, tmp_path
+):
+    flags = {"formats": ("tflite",), "litert_outputs": (output,)}
+    baseline = str(exported.path)
+    result = export(runs / "standard", tmp_path / "out", baseline=baseline, **flags)
+    interpreter = Interpreter(model_path=str(result.litert))
+    signature = interpreter.get_signature_list()["serving_default"]
+    assert signature["outputs"] == [output]
+    (parity,) = result.parity
+    assert (parity.logits is None) == (output == "probabilities")
+    assert result.accuracy["litert"] == result.accuracy["baseline"]
+    found = open_exported(result.litert)[2](test_images)
+    expected = open_exported(exported.path)[2](test_images)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_thresholds_on_accuracy(exported, runs, tmp_path):
     out = tmp_path / "out"
@@ -316,11 +342,14 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
     broken = tmp_path / "served" / "1"
     shutil.copytree(exported.path, broken)
     (broken / "saved_model.pb").write_bytes(b"no model")
-    with pytest.raises(RejectedError, match="does not answer"):
-        export(runs / "standard", broken.parent)
-    assert list_versions(broken.parent) == (1,)
-    (markers,) = rejections(broken.parent)
-    assert set(markers) == {"INFRA_BLESSED", "NOT_BLESSED"}
+    for message in ("is damaged .*saved_model.pb changed", "does not answer"):
+        with pytest.raises(ValueError, match=f"the baseline .*{message}") as error:
+            export(runs / "standard", broken.parent)
+        # The new model is not to blame, and is not refused.
+        assert not isinstance(error.value, RejectedError)
+        assert [entry.name for entry in broken.parent.iterdir()] == ["1"]
+        (broken / "SHA256SUMS").unlink(missing_ok=True)
+        (broken / "metadata.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +364,7 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
         (["--run=RUNS/base", "--out=RUNS/base/config.json"], "must be a folder"),
         (["--run=RUNS/base", "--out=OUT", "--formats=onnx"], "`formats` must be"),
         (["--run=RUNS/base", "--out=OUT", "--quantize=int4"], "quantize"),
+        (["--run=RUNS/base", "--out=OUT", "--litert_outputs=top"], "`litert_outputs`"),
         (["--run=RUNS/base", "--out=OUT", "--images=0"], "`images` must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--keep=0"], "`keep` must be at least 1"),
         (["--run=RUNS/base", "--out=OUT", "--min_accuracy=60"], "at most 1"),
@@ -353,6 +383,8 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
             ["--run=RUNS/base", "--out=OUT", "--quantize=int8", "--formats=savedmodel"],
             "`quantize` must be none unless",
         ),
+        (["--run=RUNS/base", "--out=OUT", "--sign=RUNS/base/config.json"], "`sign`"),
+        (["--run=RUNS/base", "--out=OUT", "--sign=RUNS/key.pem"], "No such file"),
         (["--run=RUNS/other", "--out=OUT"], "must have the classes of the run"),
         (["--run=RUNS/base", "--out=OUT", "--dataset=/no/data"], "--dataset"),
         (["--run=RUNS/base", "--out=OUT", "--surprise=1"], "surprise"),

@@ -1,17 +1,12 @@
-import hashlib
 import inspect
-import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from export import pusher
-from export.__main__ import main
+from export.rollback import list_hidden, roll_back
 from v1keras.locks import lock_folder
 
 
@@ -65,14 +60,38 @@ def test_a_failure_leaves_earlier_versions(tmp_path):
     assert (path / "saved_model.pb").read_text() == "model"
 
 
-def test_out_must_not_be_a_file(tmp_path):
-    (tmp_path / "model").write_text("a file")
-    with (
-        pytest.raises(FileExistsError, match="must be a folder"),
-        pusher.staging(tmp_path / "model"),
-    ):
-        pass
-    assert (tmp_path / "model").read_text() == "a file"
+def test_out_must_not_be_a_file_or_lead_nowhere(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with (
+            pytest.raises(
+                FileExistsError, match=f"must be a folder. Received: .*{name}"
+            ),
+            pusher.staging(tmp_path / name),
+        ):
+            pass
+    assert (tmp_path / "file").read_text() == "a file"
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "nowhere").exists()
+    # A link to a folder is one.
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "other").symlink_to(tmp_path / "folder")
+    assert (tmp_path / "folder" / make_version(tmp_path / "other").name).is_dir()
+
+
+def test_a_version_is_told_the_number_that_it_gets(tmp_path):
+    told = []
+
+    def finish(number):
+        told.append(number)
+        (folder / "number").write_text(str(number))
+        if len(told) == 1:  # Another exporter is faster.
+            make_version(tmp_path, "faster").rename(tmp_path / str(number))
+
+    with pusher.staging(tmp_path) as folder:
+        path = pusher.publish(folder, tmp_path, finish)
+    assert told == [int(path.name) - 1, int(path.name)]
+    assert (path / "number").read_text() == path.name
 
 
 def _stage_and_die(out):
@@ -172,45 +191,20 @@ def test_keep_removes_the_oldest(tmp_path):
 
 def test_keep_spares_what_it_is_told_to_and_forgets_older_rollbacks(tmp_path):
     numbers = [int(make_version(tmp_path).name) for _ in range(5)]
-    pusher.withdraw(tmp_path, numbers[0])
-    pusher.withdraw(tmp_path, numbers[3])
-    assert pusher.list_withdrawn(tmp_path) == (numbers[1], numbers[2], numbers[4])
+    roll_back(tmp_path, numbers[0])
+    roll_back(tmp_path, numbers[3])
+    assert list_hidden(tmp_path) == (numbers[1], numbers[2], numbers[4])
     assert pusher.list_versions(tmp_path) == (numbers[0], numbers[3])
     assert pusher.keep(tmp_path, 1, spare={numbers[0]}) == ()
     assert pusher.list_versions(tmp_path) == (numbers[0], numbers[3])
     assert pusher.keep(tmp_path, 1) == (numbers[0],)
-    assert pusher.list_withdrawn(tmp_path) == (numbers[4],)
-
-
-def test_rollback_serves_the_version_before(tmp_path):
-    first, second = (make_version(tmp_path) for _ in range(2))
-    assert pusher.withdraw(tmp_path) == (int(second.name),)
-    assert pusher.list_versions(tmp_path) == (int(first.name),)
-    with pytest.raises(ValueError, match="at least two versions"):
-        pusher.withdraw(tmp_path)
-    assert pusher.list_versions(tmp_path) == (int(first.name),)
-
-
-def test_a_rollback_deletes_nothing_and_is_undone_by_its_number(tmp_path):
-    numbers = [int(make_version(tmp_path, str(index)).name) for index in range(4)]
-    for _ in range(2):  # The same again changes nothing.
-        pusher.withdraw(tmp_path, numbers[1])
-        assert pusher.list_versions(tmp_path) == tuple(numbers[:2])
-        assert pusher.list_withdrawn(tmp_path) == tuple(numbers[2:])
-    # What comes next is newer than what is hidden, whatever the clock says.
-    assert int(make_version(tmp_path).name) > numbers[3]
-    for _ in range(2):
-        pusher.withdraw(tmp_path, numbers[2])
-        assert pusher.list_versions(tmp_path) == tuple(numbers[:3])
-    assert (tmp_path / str(numbers[2]) / "saved_model.pb").read_text() == "2"
-    with pytest.raises(ValueError, match=r"`to` must be a version in.*Received: to=7"):
-        pusher.withdraw(tmp_path, 7)
+    assert list_hidden(tmp_path) == (numbers[4],)
 
 
 def test_public_names_are_functions_even_where_a_command_was_imported():
     import export.server
 
-    for name in ("export_run", "keep", "roll_back", "list_versions"):
+    for name in ("export_run", "keep", "roll_back", "undo", "list_versions"):
         assert inspect.isfunction(getattr(export, name))
 
 
@@ -219,72 +213,3 @@ def test_the_lock_is_given_back(tmp_path):
     with lock_folder(tmp_path, "tests"):
         pass
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_rollback_command(tmp_path, capsys):
-    first, second = (make_version(tmp_path) for _ in range(2))
-    assert main([f"--out={tmp_path}", "--rollback"]) == 0
-    assert f"hid {second.name}; {first.name} is" in capsys.readouterr().out
-    assert main([f"--out={tmp_path}", "--rollback"]) == 2
-    assert "at least two versions" in capsys.readouterr().err
-    assert pusher.list_versions(tmp_path) == (int(first.name),)
-    assert main(["--rollback", f"--out={tmp_path}", f"--to={second.name}"]) == 0
-    assert capsys.readouterr().out == f"{second.name} is the newest version\n"
-
-
-def test_list_command_names_damaged_files(tmp_path, capsys):
-    paths = [make_version(tmp_path) for _ in range(3)]
-    digest = hashlib.sha256(b"model").hexdigest()
-    for path in paths[:2]:
-        metadata = {"sha256": {"saved_model.pb": digest}}
-        (path / "metadata.json").write_text(json.dumps(metadata))
-    pusher.withdraw(tmp_path, int(paths[1].name))
-    assert main([f"--out={tmp_path}", "--list"]) == 2
-    found = capsys.readouterr()
-    assert found.out.splitlines() == [
-        f"{paths[0].name}  served  whole",
-        f"{paths[1].name}  served  whole",
-        f"{paths[2].name}  hidden  damaged: metadata.json",
-    ]
-    assert "are damaged" in found.err
-    pusher.keep(tmp_path, 2)
-    shutil.rmtree(tmp_path / ".withdrawn")
-    assert main([f"--out={tmp_path}", "--list"]) == 0
-    (paths[0] / "saved_model.pb").write_text("other")
-    assert main([f"--out={tmp_path}", "--list"]) == 2
-    assert "damaged: saved_model.pb" in capsys.readouterr().out
-
-
-def test_versions_are_managed_without_tensorflow(tmp_path):
-    make_version(tmp_path)
-    code = (
-        "import sys; from export.__main__ import main; from export import server; "
-        f"assert main(['--list', '--out={tmp_path}']) == 2; "
-        f"assert main(['--rollback', '--out={tmp_path}']) == 2; "
-        f"assert server.main(['--root={tmp_path.parent}']) == 0; "
-        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_a_link_to_nothing_is_no_folder(tmp_path):
-    (tmp_path / "model").symlink_to(tmp_path / "nothing")
-    with (
-        pytest.raises(FileExistsError, match="`out` must be a folder"),
-        pusher.staging(tmp_path / "model"),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    "flags,message",
-    [
-        ([], "--out is required"),
-        (["--out=OUT"], "at least two versions"),
-        (["--out=OUT", "--keep=1"], "Unknown command line flag 'keep'"),
-    ],
-)
-def test_bad_input_is_one_line(flags, message, tmp_path, fails):
-    flags = [flag.replace("OUT", str(tmp_path / "nothing")) for flag in flags]
-    fails(main, ["--rollback", *flags], message)
-    assert not list(tmp_path.iterdir())

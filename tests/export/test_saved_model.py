@@ -46,10 +46,13 @@ def call(saved_model):
 def test_signatures_answer_like_keras(call, images, logits, labels, signature, batch):
     answer = call(signature, make_request(signature, images[:batch]))
     expected = logits[:batch]
-    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(
-        answer["probabilities"], softmax(expected, axis=-1), atol=1e-5
-    )
+    if signature == "serve_labels":
+        assert set(answer) == {"classes", "scores"}
+    else:
+        np.testing.assert_allclose(answer["logits"], expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(
+            answer["probabilities"], softmax(expected, axis=-1), atol=1e-5
+        )
     best = np.argsort(-expected, axis=1)
     assert answer["classes"].shape == (batch, 5)
     assert [[name.decode() for name in row] for row in answer["classes"]] == [
@@ -110,6 +113,18 @@ def test_pixels_are_sent_as_float32_or_uint8(saved_model):
     assert found["serving_default"].dtype == tf.float32
     assert found["serve_uint8"].dtype == tf.uint8
     assert {tuple(spec.shape) for spec in found.values()} == {(None, 16, 16, 3)}
+
+
+def test_the_feature_of_an_example_has_the_name_that_is_asked_for(
+    classifier, labels, images, logits, tmp_path
+):
+    write_saved_model(classifier, labels, tmp_path, image_key="picture")
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serve_examples"]
+    examples = [encode_example(encode_png(image), "picture") for image in images[:2]]
+    answer = serve(examples=tf.constant(examples))
+    np.testing.assert_allclose(answer["logits"], logits[:2], rtol=1e-5, atol=1e-4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="picture"):
+        serve(examples=tf.constant(make_request("serve_examples", images[:1])))
 
 
 def test_labels_are_an_asset(saved_model, labels):

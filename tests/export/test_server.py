@@ -14,8 +14,9 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from export import models_config, pusher, server
+from export import integrity, models_config, pusher, server
 from export.__main__ import main as export_command
+from export.rollback import roll_back, undo
 from export.server import main
 
 BATCHING_FIELDS = {
@@ -201,7 +202,7 @@ def serve():
 def push_version(out, count=None):
     with pusher.staging(out) as folder:
         (folder / "saved_model.pb").write_text("model")
-        return int(pusher.push(folder, out, count).name)
+        return int(pusher.push(folder, out, count=count).name)
 
 
 def test_every_export_is_served_and_every_rollback(root):
@@ -215,12 +216,16 @@ def test_every_export_is_served_and_every_rollback(root):
         assert serving.answers("student") == number
     number = push_version(out)
     serving.poll_versions()
-    for to in (None, number):
-        _, served = pusher.roll_back(out, to)
+    before = pusher.list_versions(out)[-2]
+    for verb, served in (
+        (lambda: roll_back(out, before), before),
+        (lambda: undo(out), number),
+        (lambda: roll_back(out, number), number),
+    ):
+        verb()
         assert serving.poll_config()
         serving.poll_versions()
         assert serving.answers("student") == served
-    assert served == number
 
 
 def test_labels_move_when_the_server_has_loaded_their_versions(root, serve, capsys):
@@ -241,7 +246,7 @@ def test_labels_move_when_the_server_has_loaded_their_versions(root, serve, caps
     serving.poll_versions()
     assert serving.answers("student", "stable") == number
     assert serving.answers("student", "previous") == 300
-    assert export_command(["--rollback", f"--out={out}"]) == 0
+    assert export_command(["rollback", f"--out={out}", "--to=300"]) == 0
     assert serving.poll_config()
     serving.poll_versions()
     assert serving.answers("student") == serving.answers("student", "stable") == 300
@@ -265,7 +270,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["plain", "labelled"])
-@pytest.mark.parametrize("verb", ["export", "keep", "rollback", "promote"])
+@pytest.mark.parametrize("verb", ["export", "keep", "rollback", "undo", "promote"])
 def test_killed_between_any_two_steps(root, serve, monkeypatch, verb, labelled):
     out = root / "student"
     serving, address = serve(root)
@@ -275,10 +280,13 @@ def test_killed_between_any_two_steps(root, serve, monkeypatch, verb, labelled):
         push_version(out)
         server.promote(promotion)
     before = pusher.list_versions(out)
+    if verb == "undo":
+        roll_back(out, before[-2])
     verbs = {
         "export": lambda: push_version(out),
         "keep": lambda: push_version(out, 1),
-        "rollback": lambda: pusher.roll_back(out, before[-2]),
+        "rollback": lambda: roll_back(out, before[-2]),
+        "undo": lambda: undo(out),
         "promote": lambda: server.promote(promotion),
     }
 
@@ -323,6 +331,61 @@ def test_killed_between_any_two_steps(root, serve, monkeypatch, verb, labelled):
         assert serving.answers("student", "stable") is not None
 
 
+@pytest.mark.parametrize("verb", ["export", "rollback", "undo", "server"])
+def test_a_configuration_that_a_kill_left_stale_is_mended(root, monkeypatch, verb):
+    """Killed after a version has appeared, before `models.config` names its model."""
+    out, file = root / "new", root / "models.config"
+
+    def kill(out):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pusher, "refresh", kill)
+        with pytest.raises(Killed):
+            push_version(out)
+    assert "new" not in parse_models(root)
+    (number,) = pusher.list_versions(out)
+    {
+        "export": lambda: push_version(out),
+        "rollback": lambda: roll_back(out, number),
+        "undo": lambda: undo(out),
+        "server": lambda: main([f"--root={root}"]),
+    }[verb]()
+    assert "new" in parse_models(root)
+    before = file.read_text()
+    models_config.refresh(out)
+    assert file.read_text() == before
+
+
+def test_no_version_goes_before_the_configuration_knows(root, monkeypatch):
+    events = []
+    for name in ("refresh", "keep"):
+        function = getattr(pusher, name)
+        monkeypatch.setattr(
+            pusher,
+            name,
+            lambda *arguments, _name=name, _function=function, **named: (
+                events.append(_name),
+                _function(*arguments, **named),
+            ),
+        )
+    push_version(root / "student", 1)
+    assert events == ["refresh", "keep"]
+
+
+def test_damaged_versions_are_not_configured(root, serve, fails):
+    folder = root / "student" / "300"
+    integrity.seal(folder)
+    assert main([f"--root={root}"]) == 0
+    _, address = serve(root)
+    before = (root / "models.config").read_text()
+    (folder / "saved_model.pb").write_text("moDel")
+    for flags in ([], ["--promote", f"--server={address}", "--timeout=0"]):
+        message = f"{folder} is damaged (saved_model.pb changed)"
+        fails(main, [*flags, f"--root={root}"], message)
+    assert (root / "models.config").read_text() == before
+
+
 def test_labels_of_earlier_files_are_kept(root):
     """Version 0.1.0 wrote both labels and the two versions by itself."""
     text = (root / "models.config").read_text()
@@ -347,7 +410,9 @@ def test_nothing_is_refreshed_where_no_config_is(tmp_path):
 @pytest.mark.parametrize(
     "name,flag,message",
     [
-        ("student", "--max_batch_size=0", "`max_batch_size` must be at least 4"),
+        # Every version holds warm-up requests with four images.
+        ("student", "--max_batch_size=1", "`max_batch_size` must be at least 4"),
+        ("student", "--max_batch_size=3", "`max_batch_size` must be at least 4"),
         ("student", "--batch_timeout_micros=-1", "`batch_timeout_micros` must be at"),
         ("a model", "--max_batch_size=4", "letters, digits"),
         (None, "--max_batch_size=4", "must hold served folders"),

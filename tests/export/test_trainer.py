@@ -79,7 +79,7 @@ def test_examples_in_saved_model_out(fn_args):
     images, _ = draw_shapes(5, image_size=SIZE, seed=9)
     expected = run.load_model().predict(images.astype(np.float32), verbose=0)
     answers = ask_saved_model(fn_args.serving_model_dir, images)
-    for signature in INPUT_NAMES:
+    for signature in set(INPUT_NAMES) - {"serve_labels"}:
         np.testing.assert_allclose(
             answers[signature].logits, expected, rtol=1e-4, atol=1e-4
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 _SAVED_MODEL = "saved_model.pb"
@@ -90,4 +91,11 @@ def _litert(file: Path) -> _Answer:
 
     interpreter = Interpreter(model_path=os.fspath(file), num_threads=os.cpu_count())
     run = interpreter.get_signature_runner(_SIGNATURE)
-    return lambda images: run(images=images.astype(np.float32))["probabilities"]
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        answers = run(images=images.astype(np.float32))
+        if "probabilities" in answers:
+            return answers["probabilities"]
+        return scipy.special.softmax(answers["logits"], axis=-1)
+
+    return answer
