@@ -86,6 +86,16 @@ class EvaluateConfig(EvaluationSettings):
     )
     batch_size: int = _measurement(128, "Images in a batch, over all replicas.")
     seed: int = _measurement(0, "Seed of corruptions, noise, subset and bootstrap.")
+    noise_draws: int = _measurement(
+        1,
+        "Report apart what the mean of k noise draws gives, at k times the cost; "
+        "--noise_samples must be a multiple of k.",
+    )
+    adapted_batch: int = _measurement(
+        0,
+        "Report apart what batch normalisation by the statistics of N test images "
+        "gives; 0 for none.",
+    )
     bootstrap: int = _measurement(1000, "Bootstrap replicates behind the intervals.")
     strategy: str = _measurement(
         "auto",
@@ -108,6 +118,15 @@ class EvaluateConfig(EvaluationSettings):
         for name in ("batch_size", "bootstrap"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         require(self, "seed", self.seed >= 0, "at least 0")
+        divides = self.noise_draws >= 1 and self.noise_samples % self.noise_draws == 0
+        require(
+            self,
+            "noise_draws",
+            divides,
+            f"at least 1 and divide --noise_samples={self.noise_samples}",
+        )
+        batch = self.adapted_batch
+        require(self, "adapted_batch", batch == 0 or batch >= 2, "0 or at least 2")
         require(self, "seeds", all(seed >= 0 for seed in self.seeds), "at least 0")
         check_severities(self.severities)
         for name in self.corruptions:

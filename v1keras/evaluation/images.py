@@ -51,6 +51,10 @@ class CellImages(Protocol):
         """Gives the image that has this id in a cell, as it is shown there."""
         ...
 
+    def shuffled(self, seed: int) -> "CellImages":
+        """Gives the same images in a random order, equal in all cells."""
+        ...
+
 
 class CleanImages:
     """Labelled clean images, optionally a seeded subset of them.
@@ -135,6 +139,13 @@ class CleanImages:
             chosen = self.index[start : start + batch_size]
             yield Batch(self.images[chosen], self.labels[chosen], self.ids[chosen])
 
+    def shuffled(self, seed: int) -> "CleanImages":
+        """Gives the same images in a random order."""
+        these = copy.copy(self)
+        these.index = np.random.default_rng(seed).permutation(self.index)
+        these.settings = {**self.settings, "order_seed": seed}
+        return these
+
     def place(self, name: str) -> int:
         """The position of the image that has this id, among all."""
         return int(np.flatnonzero(self.ids == name)[0])
@@ -192,6 +203,13 @@ class OnlineImages:
         """Gives an image of a cell."""
         image = self._clean.picture(CLEAN, name)
         return self._shown(image[None], cell, np.array([self._clean.place(name)]))[0]
+
+    def shuffled(self, seed: int) -> "OnlineImages":
+        """Gives the same images in a random order, equal in all cells."""
+        these = copy.copy(self)
+        these._clean = self._clean.shuffled(seed)
+        these.settings = {**self.settings, "clean": these._clean.settings}
+        return these
 
     def _shown(self, images: np.ndarray, cell: Cell, index: np.ndarray) -> np.ndarray:
         """Clean images at these positions, as a cell shows them."""
@@ -268,6 +286,14 @@ class StoredImages:
         split = self._stored.read(*cell)
         place = np.flatnonzero(self._clean_ids(split.ids) == name)[0]
         return split.images[place]
+
+    def shuffled(self, seed: int) -> "StoredImages":
+        """Gives the same images in a random order, equal in all corrupted cells."""
+        these = copy.copy(self)
+        these._clean = self._clean.shuffled(seed)
+        these._index = np.random.default_rng(seed).permutation(self._index)
+        these.settings = {**self.settings, "clean": these._clean.settings}
+        return these
 
     def _clean_ids(self, ids: Sequence[str]) -> np.ndarray:
         """What the clean images are called that have these names, else the names."""

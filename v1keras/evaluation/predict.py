@@ -41,6 +41,7 @@ def open_cache(
     noise_samples: int = 1,
     seed: int = 0,
     dtype: str = "float32",
+    batch: int | None = None,
 ) -> LogitCache:
     """Opens the folder of logits for these models, images and settings.
 
@@ -53,6 +54,8 @@ def open_cache(
         seed: int. Seed of the noise. Defaults to `0`.
         dtype: str. `"float32"` or `"float16"`, which halves the files. Defaults to
             `"float32"`.
+        batch: int or None. The size of batches on which the logits depend. Defaults to
+            none: each image is answered by itself.
 
     Returns:
         A `LogitCache`.
@@ -75,6 +78,7 @@ def open_cache(
         "noise_samples": noise_samples,
         "seed": seed,
         "dtype": dtype,
+        **({} if batch is None else {"batch": batch}),
     }
     return LogitCache(path, settings, fingerprints)
 

@@ -20,6 +20,11 @@ from v1keras.evaluation.comparison import (
 from v1keras.evaluation.config import EvaluateConfig
 from v1keras.evaluation.costs import costs_of_lineup, measure_costs
 from v1keras.evaluation.images import CellImages, StoredImages, open_images
+from v1keras.evaluation.inference import (
+    OtherInference,
+    inference_rows,
+    other_inferences,
+)
 from v1keras.evaluation.lineup import Lineup
 from v1keras.evaluation.predict import open_cache, predict_cells
 from v1keras.evaluation.robustness import RobustnessTable
@@ -100,8 +105,11 @@ def evaluate(
         alexnet=_is_imagenet_c(images, dataset),
         class_names=first.labels,
     )
+    others = list(
+        other_inferences(config, cache, models, images, lineup, planned, cells)
+    )
     comparisons = compare_evaluations(cache, other, lineup) if other else []
-    report = _write(config, runs, table, images, comparisons)
+    report = _write(config, runs, table, images, comparisons, others)
     print(format_table(table))
     for caution in cautions(table, runs):
         print(f"Note: {caution}")
@@ -117,10 +125,12 @@ def _write(
     table: RobustnessTable,
     images: CellImages,
     comparisons: list[Comparison],
+    others: list[OtherInference],
 ) -> Path:
     # Only here: numbers need neither templates nor charts.
     from v1keras.evaluation.report import (
         comparison_section,
+        inference_section,
         write_bar_chart,
         write_report,
     )
@@ -134,6 +144,9 @@ def _write(
         write_csv(runs[name].path / "robustness.csv", cell_rows(table, [name]))
     write_json(out / "config.json", {"settings": settings, "versions": versions()})
     sections = []
+    if others:
+        write_csv(out / "inference.csv", inference_rows(table, others))
+        sections.append(inference_section(table, others))
     if comparisons:
         write_csv(out / "comparison.csv", comparison_rows(comparisons))
         sections.append(comparison_section(comparisons, Path(config.compare).name))

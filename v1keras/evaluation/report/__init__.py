@@ -15,6 +15,7 @@ from v1keras.evaluation.report.blocks import (
     picture,
 )
 from v1keras.evaluation.report.comparison import comparison_section
+from v1keras.evaluation.report.inference import inference_section
 from v1keras.evaluation.report.members import members_section
 from v1keras.evaluation.report.page import required_measurements, write_report
 
@@ -30,6 +31,7 @@ __all__ = [
     "Table",
     "TableCell",
     "comparison_section",
+    "inference_section",
     "members_section",
     "picture",
     "required_measurements",
