@@ -11,6 +11,7 @@ from export.config import OUTPUTS, ExportConfig
 from export.integrity import METADATA_FILE
 from export.saved_model import LABELS_FILE
 from export.source import Source
+from v1keras.data.images import scaled_side
 from v1keras.files import format_json, write_json
 from v1keras.training import versions
 
@@ -105,8 +106,10 @@ def _description(config: ExportConfig, source: Source) -> dict[str, Any]:
             "shape": [None, size, size, 3],
             "colors": "RGB",
             "range": [0, 255],
-            "resize": "shorter side to the input's size (average over the area when "
-            "shrinking, bilinear when enlarging), then the central square",
+            "crop_fraction": source.crop_fraction,
+            "resize": f"shorter side to {scaled_side(size, source.crop_fraction)} "
+            "pixels (average over the area when shrinking, bilinear when enlarging), "
+            "then the central square",
         },
         "outputs": {
             name: {"dtype": "float32", "shape": [None, classes]} for name in OUTPUTS

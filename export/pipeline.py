@@ -187,7 +187,9 @@ def _write(
     config: ExportConfig, source: Source, dataset: ImageDataset, folder: Path
 ) -> None:
     if "savedmodel" in config.formats:
-        write_saved_model(source.model, source.labels, folder)
+        write_saved_model(
+            source.model, source.labels, folder, crop_fraction=source.crop_fraction
+        )
     else:
         write_labels(source.labels, folder / LABELS_FILE)
     if "tflite" in config.formats:
@@ -225,7 +227,12 @@ def _validate(
             batch_size=config.batch_size,
             is_noisy=is_stochastic(source.model),
         )
-        answers = ask_apart(folder, stacked, batch_size=config.batch_size)
+        answers = ask_apart(
+            folder,
+            stacked,
+            batch_size=config.batch_size,
+            crop_fraction=source.crop_fraction,
+        )
         parity = infra_validator.validate(
             answers,
             images.divide(expected)[CLEAN],

@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from v1keras.data.images import scaled_side
+
 INPUT_NAMES = {
     "serving_default": "images",
     "serve_uint8": "images",
@@ -28,7 +30,9 @@ WARMUP_IMAGES = 4
 """Images in the larger one of the two warm-up requests to each signature."""
 
 
-def make_request(signature: str, images: np.ndarray) -> np.ndarray:
+def make_request(
+    signature: str, images: np.ndarray, crop_fraction: float = 1.0
+) -> np.ndarray:
     """Makes the input that a signature takes from pixels.
 
     Images are encoded as PNG, without loss, so that every signature must give the
@@ -37,6 +41,8 @@ def make_request(signature: str, images: np.ndarray) -> np.ndarray:
     Args:
         signature: str. A key of `INPUT_NAMES`.
         images: uint8 array (N, S, S, 3).
+        crop_fraction: float. What the model crops from image files, which get such a
+            margin that it crops these pixels. Defaults to `1.0`.
 
     Returns:
         Array (N, ...): float32 or uint8 pixels, or bytes objects.
@@ -45,7 +51,11 @@ def make_request(signature: str, images: np.ndarray) -> np.ndarray:
         return images.astype(np.float32)
     if signature == "serve_uint8":
         return images
-    encoded = [encode_png(image) for image in images]
+    size = images.shape[1]
+    margin = scaled_side(size, crop_fraction) - size
+    before, after = margin // 2, margin - margin // 2
+    sides = ((0, 0), (before, after), (before, after), (0, 0))
+    encoded = [encode_png(image) for image in np.pad(images, sides, mode="edge")]
     if signature == "serve_examples":
         encoded = [encode_example(image) for image in encoded]
     return np.array(encoded, dtype=object)

@@ -1,9 +1,9 @@
 """Exported files answer, in a process that has never seen the Keras model.
 
-`python -m export.runtimes FOLDER IMAGES ANSWERS BATCH_SIZE` loads what lies in `FOLDER`
-the way its users will (TensorFlow's session loader is what TensorFlow Serving runs;
-LiteRT's interpreter is what phones run), asks it about the images of an `.npy` file and
-writes `ANSWERS/<endpoint>.npz`.
+`python -m export.runtimes FOLDER IMAGES ANSWERS BATCH_SIZE CROP_FRACTION` loads what lies
+in `FOLDER` the way its users will (TensorFlow's session loader is what TensorFlow Serving
+runs; LiteRT's interpreter is what phones run), asks it about the images of an `.npy` file
+and writes `ANSWERS/<endpoint>.npz`.
 """
 
 import dataclasses
@@ -59,7 +59,11 @@ class Answers:
 
 
 def ask_apart(
-    folder: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
+    folder: str | os.PathLike,
+    images: np.ndarray,
+    *,
+    batch_size: int = 32,
+    crop_fraction: float = 1.0,
 ) -> dict[str, Answers]:
     """`ask_all` in a process of its own, as those who load the files will be.
 
@@ -72,7 +76,7 @@ def ask_apart(
         # The package may lie in a folder that only this process knows.
         package_parent = str(Path(__file__).resolve().parent.parent)
         paths = [package_parent, os.environ.get("PYTHONPATH", "")]
-        arguments = [folder, images_path, exchange, batch_size]
+        arguments = [folder, images_path, exchange, batch_size, crop_fraction]
         try:
             process = subprocess.run(
                 [sys.executable, "-m", "export.runtimes", *map(str, arguments)],
@@ -100,7 +104,11 @@ def ask_apart(
 
 
 def ask_all(
-    folder: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
+    folder: str | os.PathLike,
+    images: np.ndarray,
+    *,
+    batch_size: int = 32,
+    crop_fraction: float = 1.0,
 ) -> dict[str, Answers]:
     """Asks everything that a version folder holds about the same images.
 
@@ -108,6 +116,8 @@ def ask_all(
         folder: str or path. Holds a SavedModel, `model.tflite`, or both.
         images: uint8 array (N, S, S, 3).
         batch_size: int. Images in one request. Defaults to `32`.
+        crop_fraction: float. What the SavedModel crops from image files. Defaults to
+            `1.0`.
 
     Returns:
         Dict from endpoint to `Answers`. Endpoints are the signatures of the SavedModel,
@@ -116,7 +126,9 @@ def ask_all(
     folder = Path(folder)
     answers = {}
     if (folder / SAVED_MODEL_FILE).exists():
-        answers |= ask_saved_model(folder, images, batch_size=batch_size)
+        answers |= ask_saved_model(
+            folder, images, batch_size=batch_size, crop_fraction=crop_fraction
+        )
     if (folder / LITERT_FILE).exists():
         answers[LITERT] = ask_litert(
             folder / LITERT_FILE, images, batch_size=batch_size
@@ -125,7 +137,11 @@ def ask_all(
 
 
 def ask_saved_model(
-    folder: str | os.PathLike, images: np.ndarray, *, batch_size: int = 32
+    folder: str | os.PathLike,
+    images: np.ndarray,
+    *,
+    batch_size: int = 32,
+    crop_fraction: float = 1.0,
 ) -> dict[str, Answers]:
     """`ask_all` for a SavedModel, through TensorFlow's session loader.
 
@@ -142,7 +158,7 @@ def ask_saved_model(
         asked = images if name == DEFAULT_SIGNATURE else images[:SIGNATURE_IMAGES]
         answers[name] = _ask(
             lambda inputs, name=name, key=input_name: model.call(name, {key: inputs}),
-            make_request(name, asked),
+            make_request(name, asked, crop_fraction),
             batch_size,
         )
     if (Path(folder) / WARMUP_FILE).exists():
@@ -194,8 +210,13 @@ def _read(path: Path) -> Answers:
 
 def main(argv: list[str]) -> None:
     """Answers as the module's docstring says."""
-    folder, images, target, batch_size = argv
-    answers = ask_all(folder, np.load(images), batch_size=int(batch_size))
+    folder, images, target, batch_size, crop_fraction = argv
+    answers = ask_all(
+        folder,
+        np.load(images),
+        batch_size=int(batch_size),
+        crop_fraction=float(crop_fraction),
+    )
     for endpoint, found in answers.items():
         fields = {
             name: value for name, value in vars(found).items() if value is not None

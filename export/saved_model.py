@@ -31,6 +31,7 @@ class SignedClassifier(tf.Module):
             classes. Defaults to `5`.
         image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
             `"image"`.
+        crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SignedClassifier(tf.Module):
         labels_path: str | os.PathLike,
         top_k: int = TOP_K,
         image_key: str = IMAGE_KEY,
+        crop_fraction: float = 1.0,
     ) -> None:
         super().__init__(name="signed_classifier")
         self.predictor = Predictor(model)
@@ -54,6 +56,7 @@ class SignedClassifier(tf.Module):
         self.labels_asset = tf.saved_model.Asset(os.fspath(labels_path))
         self._labels = tf.constant(list(labels))
         self._image_key = image_key
+        self._crop_fraction = crop_fraction
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """The functions to be saved, by the names that requests use."""
@@ -91,7 +94,8 @@ class SignedClassifier(tf.Module):
 
     def classify_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The answer to encoded JPEG or PNG images of any size, strings (B,)."""
-        return self.classify(decode_batch(image_bytes, self.predictor.image_size))
+        size = self.predictor.image_size
+        return self.classify(decode_batch(image_bytes, size, self._crop_fraction))
 
     def name_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best labels of encoded images: a short answer, however many classes."""
@@ -112,6 +116,7 @@ def write_saved_model(
     *,
     top_k: int = TOP_K,
     image_key: str = IMAGE_KEY,
+    crop_fraction: float = 1.0,
 ) -> None:
     """Writes a SavedModel with the signatures of `SignedClassifier`.
 
@@ -123,10 +128,13 @@ def write_saved_model(
         top_k: int. How many labels an answer names. Defaults to `5`.
         image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
             `"image"`.
+        crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
     """
     labels_path = Path(folder) / LABELS_FILE
     write_labels(labels, labels_path)
-    signed = SignedClassifier(model, labels, labels_path, top_k, image_key)
+    signed = SignedClassifier(
+        model, labels, labels_path, top_k, image_key, crop_fraction
+    )
     tf.saved_model.save(signed, os.fspath(folder), signatures=signed.signatures())
 
 

@@ -19,6 +19,7 @@ class Source:
         class_names: tuple of str. Identifiers of the classes, by output.
         labels: tuple of str. What answers call the classes; no two are equal.
         image_size: int. Height and width of the images, in pixels.
+        crop_fraction: float. The share of an image's shorter side that they show.
         runs: tuple of `Run`. Where it comes from.
     """
 
@@ -26,6 +27,7 @@ class Source:
     class_names: tuple[str, ...]
     labels: tuple[str, ...]
     image_size: int
+    crop_fraction: float
     runs: tuple[Run, ...]
 
 
@@ -62,6 +64,7 @@ def open_source(
         class_names=first.class_names,
         labels=first.labels,
         image_size=first.image_size,
+        crop_fraction=first.crop_fraction,
         runs=tuple(runs),
     )
 

@@ -44,6 +44,7 @@ class _Records:
         class_names: tuple of str. Identifiers of the classes, by label.
         display_names: tuple of str. What a reader calls them.
         image_size: int. Height and width of the images, in pixels.
+        crop_fraction: float. The share of the shorter side that they show.
         image_key: str. The feature with the encoded image.
         label_key: str. The feature with the label.
     """
@@ -51,6 +52,7 @@ class _Records:
     class_names: tuple[str, ...]
     display_names: tuple[str, ...]
     image_size: int
+    crop_fraction: float
     image_key: str
     label_key: str
 
@@ -90,6 +92,7 @@ def run_fn(fn_args: Any) -> None:
         class_names=records.class_names,
         display_names=records.display_names,
         image_size=records.image_size,
+        crop_fraction=records.crop_fraction,
         fingerprint=_fingerprint(train_files + eval_files),
         sources={
             "train": lambda: _read("train", train_files, records),
@@ -116,7 +119,11 @@ def run_fn(fn_args: Any) -> None:
     model = run.load_model()
     v1keras.set_noise(model, "off")
     write_saved_model(
-        model, run.labels, str(fn_args.serving_model_dir), image_key=records.image_key
+        model,
+        run.labels,
+        str(fn_args.serving_model_dir),
+        image_key=records.image_key,
+        crop_fraction=run.crop_fraction,
     )
 
 
@@ -139,6 +146,7 @@ def _take_records(settings: dict[str, Any]) -> _Records:
         names,
         shown,
         given["image_size"],
+        settings.get("crop_fraction") or 1.0,
         given.get("image_key", IMAGE_KEY),
         given.get("label_key", "label"),
     )
@@ -179,7 +187,9 @@ def _read(name: str, files: Sequence[str], records: _Records) -> Split:
                     f"Received: {label} in {where}"
                 )
             image = decode_image(encoded, where)
-            images.append(fit_image(image, records.image_size, where))
+            images.append(
+                fit_image(image, records.image_size, where, records.crop_fraction)
+            )
             labels.append(label)
             ids.append(where)
     if not images:

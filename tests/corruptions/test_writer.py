@@ -28,6 +28,7 @@ class Clean:
         self.fingerprint = fingerprint
         self.class_names = NAMES
         self.image_size = images.shape[1]
+        self.crop_fraction = 1.0
         self._split = Split("test", images, np.array(labels), tuple(ids))
 
     def split(self, name):

@@ -6,7 +6,7 @@ import pytest
 
 from v1keras.data import SHAPES, load_dataset
 from v1keras.data.datasets import stratified_split
-from v1keras.data.images import ImageFiles
+from v1keras.data.images import ImageFiles, read_image
 
 
 def _write_tiny_imagenet(write_classes, root, class_names=("n01", "n02", "n03")):
@@ -279,3 +279,46 @@ def test_real_tiny_imagenet(real_data_dir):
         assert annotated[name] == wnid == dataset.class_names[test.labels[index]]
         image = cv2.imread(str(root / "val" / "images" / name))
         np.testing.assert_array_equal(test.images[index], image[..., ::-1])
+
+
+_WORDNET_IDS = ("n01440764", "n01443537")
+
+
+@pytest.mark.parametrize(
+    ("class_names", "size", "arguments", "expected"),
+    [
+        (_WORDNET_IDS, (24, 20), {}, 0.875),
+        (_WORDNET_IDS, (24, 20), {"image_size": 14}, 0.875),
+        (_WORDNET_IDS, (24, 20), {"crop_fraction": 1.0}, 1.0),
+        # As Tiny ImageNet: someone has scaled and cropped them already.
+        (_WORDNET_IDS, (20, 20), {}, 1.0),
+        (_WORDNET_IDS, (20, 20), {"image_size": 14}, 1.0),
+        (_WORDNET_IDS, (20, 20), {"crop_fraction": 0.7}, 0.7),
+        (("cat", "n01443537"), (24, 20), {}, 1.0),
+    ],
+)
+@pytest.mark.parametrize("memory_limit", [0.0, 4.0])
+def test_photographs_of_imagenet_are_cropped(
+    tmp_path, write_classes, class_names, size, arguments, expected, memory_limit
+):
+    folder = write_classes(tmp_path / "data", class_names, count=5, size=size)
+    dataset = load_dataset(folder, memory_limit=memory_limit, **arguments)
+    assert dataset.crop_fraction == expected
+    for name in ("train", "validation", "test"):
+        split = dataset.split(name)
+        path = folder / split.ids[0]
+        shown = read_image(path, dataset.image_size, expected)
+        np.testing.assert_array_equal(split.images[0], shown)
+    assert ("the centre of" in dataset.summary()) == (expected < 1)
+
+
+@pytest.mark.parametrize("crop_fraction", [0.0, -1.0, 1.5, float("nan")])
+def test_impossible_crops_are_refused(tmp_path, crop_fraction):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        load_dataset(tmp_path, crop_fraction=crop_fraction)
+
+
+def test_drawn_shapes_are_not_cropped():
+    assert load_dataset("shapes:24:24", crop_fraction=1.0).crop_fraction == 1
+    with pytest.raises(ValueError, match="must be 1 for shapes"):
+        load_dataset("shapes:24:24", crop_fraction=0.875)

@@ -91,6 +91,18 @@ def test_the_centre_is_cropped(shape):
     )
 
 
+@pytest.mark.parametrize("shape", [(512, 640), (640, 512)])
+def test_a_share_of_the_shorter_side_is_kept(shape):
+    """ImageNet's way: the central 224 of 256 pixels."""
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    height, width = shape[0] // 2, shape[1] // 2
+    halved = image.reshape(height, 2, width, 2, 3).mean((1, 3))
+    top, left = (height - 224) // 2, (width - 224) // 2
+    expected = halved[top : top + 224, left : left + 224]
+    fitted = fit_image(image, 224, crop_fraction=0.875)
+    np.testing.assert_allclose(fitted, expected, atol=0.51)
+
+
 @pytest.mark.parametrize("shape", [(7, 500), (501, 7), (7, 7), (19, 21)])
 def test_every_shape_fits(shape):
     assert fit_image(np.zeros((*shape, 3), np.uint8), 16).shape == (16, 16, 3)
@@ -107,6 +119,12 @@ def test_image_files_read_like_an_array(tmp_path, write_classes):
     chosen = np.array([3, 50, 3])
     np.testing.assert_array_equal(files[chosen], images[chosen])
     np.testing.assert_array_equal(np.asarray(files.subset(chosen)), images[chosen])
+
+
+def test_image_files_keep_their_crop(tmp_path, image):
+    path = _write(tmp_path / "a.png", image)
+    files = ImageFiles([path], 12, 0.5).subset(np.array([0]))
+    np.testing.assert_array_equal(files[0], image[6:18, 6:18, ::-1])
 
 
 def test_errors_leave_the_threads():

@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from export.requests import INPUT_NAMES
 from export.runtimes import ask_all
 from export.saved_model import write_saved_model
 from export.source import open_source
-from v1keras.data import load_dataset
+from v1keras.data import SHAPES, draw_shapes, load_dataset
 from v1keras.prediction.exported import open_exported
 from v1keras.training import Run
 
@@ -65,6 +66,42 @@ def test_predictions_are_those_of_the_run(form, exported, runs, test_images, tmp
     expected = v1keras.predict(runs / "standard", tmp_path, noise="off")
     assert found.class_labels == expected.class_labels
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+
+
+def test_a_crop_of_the_run_is_served(runs, tmp_path):
+    """Files, the run and both formats show the model the same pixels."""
+    run = tmp_path / "runs" / "cropped"
+    shutil.copytree(runs / "standard", run)
+    config = json.loads((run / "config.json").read_text())
+    photos, labels = draw_shapes(48, image_size=60, seed=3)
+    for index, (photo, label) in enumerate(zip(photos, labels, strict=True)):
+        file = tmp_path / "photos" / SHAPES[label] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(file, photo[: 60 - index % 7])
+    names = sorted(SHAPES)  # as those of folders are
+    config |= {"crop_fraction": 0.75, "class_names": names, "display_names": names}
+    config["data"]["name"] = str(tmp_path / "photos")
+    (run / "config.json").write_text(json.dumps(config))
+    result = export(run, tmp_path / "serving")
+    for model in (result.path, result.litert):
+        found = v1keras.predict(model, tmp_path / "photos")
+        expected = v1keras.predict(run, tmp_path / "photos", noise="off")
+        np.testing.assert_allclose(
+            found.probabilities, expected.probabilities, atol=1e-4
+        )
+    files = [Path(path).read_bytes() for path in expected.paths]
+    signatures = tf.saved_model.load(str(result.path)).signatures
+    served = signatures["serve_bytes"](image_bytes=tf.constant(files))
+    # Both readers agree to one grey level.
+    np.testing.assert_allclose(
+        served["probabilities"], expected.probabilities, atol=0.02
+    )
+    (run / "config.json").write_text(json.dumps({**config, "crop_fraction": 1.0}))
+    other = v1keras.predict(run, tmp_path / "photos", noise="off").probabilities
+    assert np.abs(other - expected.probabilities).max() > 0.1
+    description = json.loads((result.path / "metadata.json").read_text())["input"]
+    assert description["crop_fraction"] == 0.75
+    assert "shorter side to 43 pixels" in description["resize"]
 
 
 def tree(folder):
@@ -278,8 +315,8 @@ def test_a_litert_file_with_one_output_is_checked_and_answers(
     (parity,) = result.parity
     assert (parity.logits is None) == (output == "probabilities")
     assert result.accuracy["litert"] == result.accuracy["baseline"]
-    found = open_exported(result.litert)[2](test_images)
-    expected = open_exported(exported.path)[2](test_images)
+    found = open_exported(result.litert)[-1](test_images)
+    expected = open_exported(exported.path)[-1](test_images)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -26,15 +26,20 @@ def encode(image, suffix):
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
+@pytest.mark.parametrize("crop_fraction", [1.0, 0.875, 0.6])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize(
     "height,width",
     [(16, 16), (32, 32), (64, 64), (37, 61), (61, 37), (200, 17), (9, 12), (16, 40)],
 )
-def test_equals_what_the_data_package_does(height, width, suffix):
+def test_equals_what_the_data_package_does(
+    height, width, suffix, crop_fraction, tmp_path
+):
     data = encode(picture(height, width), suffix)
-    expected = fit_image(decode_image(data, "test"), SIZE)
-    decoded = decode_batch(tf.constant([data]), SIZE).numpy()[0]
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(data)
+    expected = read_image(path, SIZE, crop_fraction)
+    decoded = decode_batch(tf.constant([data]), SIZE, crop_fraction).numpy()[0]
     assert decoded.dtype == np.float32
     # One grey level: OpenCV computes with whole numbers and rounds halves up.
     assert np.abs(decoded - expected).max() <= 1

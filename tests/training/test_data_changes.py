@@ -1,13 +1,17 @@
 """A run goes on with the data that it was begun with, or not at all."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from v1keras.data import load_dataset
+from v1keras.data.folders import find_images, fingerprint
 from v1keras.files import write_json
 from v1keras.training import DistillConfig, Run, distill, open_dataset, train
 from v1keras.training.data_changes import data_changes
@@ -98,6 +102,54 @@ def test_the_same_data_are_the_same(config):
     begin(config)
     run = Run.open(config.out)
     assert data_changes(run, open_dataset(config)) == []
+
+
+def test_another_crop_is_refused(config, change):
+    begin(config)
+    assert Run.open(config.out).crop_fraction == 1
+    with pytest.raises(
+        FileExistsError, match=r"`crop_fraction` of 1 where .* has 0\.5"
+    ):
+        train(change(config, crop_fraction=0.5))
+
+
+def test_a_run_keeps_the_crop_of_version_0_1_0(config, folder):
+    """That version showed all of the shorter side of ImageNet's photographs, too."""
+    for number, name in enumerate(CLASSES):
+        (folder / name).rename(folder / f"n0000000{number}")
+    for file in folder.rglob("*.png"):
+        cv2.imwrite(str(file), cv2.imread(str(file))[:-2])
+    dataset = open_dataset(config)
+    assert dataset.crop_fraction == 0.875
+    begin(config, result={"best_epoch": 1})
+    record = Path(config.out, "config.json")
+    entries = json.loads(record.read_text())
+    assert entries.pop("crop_fraction") == 0.875
+    write_json(record, entries)
+    run = train(config)
+    assert run.crop_fraction == open_dataset(config, run).crop_fraction == 1
+    with pytest.raises(FileExistsError, match=r"`crop_fraction` of 1 where .* 0\.875"):
+        train(config, dataset)
+
+
+def test_images_that_lay_on_their_side_are_other_images(folder):
+    """Version 0.1.0 did not turn images as their EXIF data say."""
+    file = folder / "cat" / "00.png"
+    exif = Image.Exif()
+    for orientation in (1, 6):
+        exif[274] = orientation
+        with Image.open(file) as image:
+            image.save(file, exif=exif)
+        changed = find_images(folder).splits
+        as_before = hashlib.sha256()
+        for name, files in changed.items():
+            for index, path in enumerate(files.paths):
+                size = Path(path).stat().st_size
+                line = [name, files.ids[index], int(files.labels[index]), size]
+                as_before.update(repr(line).encode())
+                as_before.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        same = fingerprint(changed) == as_before.hexdigest()
+        assert same == (orientation == 1)
 
 
 def test_classes_in_another_order_are_refused(config):

@@ -8,7 +8,10 @@ from v1keras import command_line, corruptions, data
 def main(config: corruptions.CorruptionsConfig) -> None:
     """Writes the corrupted data set and says where it is."""
     dataset = data.load_dataset(
-        config.dataset, image_size=config.image_size, data_dir=config.data_dir
+        config.dataset,
+        image_size=config.image_size,
+        crop_fraction=config.crop_fraction,
+        data_dir=config.data_dir,
     )
     folder = corruptions.write_corrupted(config, dataset)
     print(f"{folder}: {len(dataset.split(config.split))} images in every cell")

@@ -45,6 +45,12 @@ class CorruptionsConfig:
         "Height and width in pixels; by default that of the data set.",
         group="data",
     )
+    crop_fraction: float | None = option(
+        None,
+        "Share of the shorter side that images show, once it is scaled; by default "
+        "0.875 for ImageNet, else 1.",
+        group="data",
+    )
     data_dir: str | None = option(
         None, "Where TensorFlow Datasets keeps its data.", group="data"
     )

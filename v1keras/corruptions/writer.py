@@ -36,6 +36,7 @@ class Dataset(Protocol):
 
     class_names: Sequence[str]
     image_size: int
+    crop_fraction: float
     fingerprint: str
 
     def split(self, name: str) -> Any: ...
@@ -87,8 +88,13 @@ def write_corrupted(config: CorruptionsConfig, dataset: Dataset) -> Path:
         "scale": config.scale,
         "format": config.format,
         "frost_textures": config.frost_textures,
+        "crop_fraction": dataset.crop_fraction,
     }
-    if claim(config.out, MANIFEST, manifest, what="corrupted set") is None:
+    defaults = {"crop_fraction": 1.0}  # as of version 0.1.0
+    stored = claim(
+        config.out, MANIFEST, manifest, what="corrupted set", defaults=defaults
+    )
+    if stored is None:
         write_json(Path(config.out, MANIFEST), manifest)
 
     bar = tqdm.tqdm(

@@ -149,6 +149,14 @@ def read_header(data: bytes, name: str, shorter_side: int = 1) -> Header:
     return header
 
 
+def read_orientation(data: bytes) -> int:
+    """How the pixels are turned, 1 (not) to 8; 1 where there is no header of an image."""
+    try:
+        return read_header(data, "").orientation
+    except ValueError:
+        return 1
+
+
 def check_length(height: int, width: int, shorter_side: int, name: str) -> None:
     """Refuses images that become too large once their shorter side is resized."""
     if max(height, width) > MAX_PIXELS // shorter_side**2 * min(height, width):

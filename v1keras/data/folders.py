@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from v1keras.data.decoding import read_orientation
 from v1keras.data.images import SUFFIXES, read_file
 
 # Training, training_set, seg_train, Test, testing, valid, validation-images, ...
@@ -142,8 +143,9 @@ def list_classes(
 def fingerprint(splits: dict[str, FileList]) -> str:
     """A digest that differs when the images of a data set differ.
 
-    It covers the name and the size in bytes of every file, and the content of 1024
-    files of each split at equal distances: cheap for any size of data set.
+    It covers the name and the size in bytes of every file, and of 1024 files of each
+    split at equal distances the content and how it is turned when it is read: cheap for
+    any size of data set.
 
     Args:
         splits: dict of `FileList` by name.
@@ -159,7 +161,11 @@ def fingerprint(splits: dict[str, FileList]) -> str:
             line = [name, files.ids[index], int(files.labels[index]), size]
             digest.update(repr(line).encode())
             if index % step == 0:
-                digest.update(hashlib.sha256(read_file(path)).digest())
+                content = read_file(path)
+                digest.update(hashlib.sha256(content).digest())
+                # Version 0.1.0 did not turn images: its runs saw others.
+                if (orientation := read_orientation(content)) != 1:
+                    digest.update(f"turned {orientation}".encode())
     return digest.hexdigest()
 
 

@@ -80,7 +80,10 @@ def evaluate(
     other = _other_evaluation(config, fingerprints)
     first = next(iter(runs.values()))
     dataset = dataset or load_dataset(
-        config.dataset, image_size=first.image_size, data_dir=config.data_dir
+        config.dataset,
+        image_size=first.image_size,
+        crop_fraction=first.crop_fraction,
+        data_dir=config.data_dir,
     )
     check_classes(first, f"data set {dataset.name}", dataset.class_names)
     images, planned = open_images(config, dataset)

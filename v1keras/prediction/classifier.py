@@ -24,12 +24,14 @@ class Classifier:
     Args:
         labels: tuple of str. What answers call the classes.
         image_size: int. Height and width of the images, in pixels.
+        crop_fraction: float. The share of an image's shorter side that they show.
         answer: callable. From pixels, uint8 (B, S, S, 3), to probabilities, float32
             (B, classes).
     """
 
     labels: tuple[str, ...]
     image_size: int
+    crop_fraction: float
     answer: Callable[[np.ndarray], np.ndarray]
 
 
@@ -87,7 +89,10 @@ def _open_runs(sources: Sequence[RunLike], noise: str | None, seed: int) -> Clas
     model = models[0] if len(models) == 1 else build_ensemble(models)
     if noise is not None:
         set_noise(model, noise, seed)
-    return Classifier(runs[0].labels, runs[0].image_size, _answers_of(model))
+    first = runs[0]
+    return Classifier(
+        first.labels, first.image_size, first.crop_fraction, _answers_of(model)
+    )
 
 
 def _answers_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -22,7 +22,7 @@ def is_exported(path: Path) -> bool:
     return path.suffix == ".tflite" or bool(_is_version(path) or _versions(path))
 
 
-def open_exported(path: Path) -> tuple[tuple[str, ...], int, _Answer]:
+def open_exported(path: Path) -> tuple[tuple[str, ...], int, float, _Answer]:
     """Opens an exported model.
 
     Args:
@@ -30,8 +30,8 @@ def open_exported(path: Path) -> tuple[tuple[str, ...], int, _Answer]:
             is one; or the folder of the versions, of which the newest is taken.
 
     Returns:
-        A tuple of the labels, the height and width of the images in pixels, and the
-        function from pixels, uint8 (B, S, S, 3), to probabilities.
+        A tuple of the labels, the height and width of the images in pixels, the share
+        of an image's shorter side that they show, and the function from pixels, uint8 (B, S, S, 3), to probabilities.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -49,6 +49,8 @@ def open_exported(path: Path) -> tuple[tuple[str, ...], int, _Answer]:
         description = json.loads((inside / "metadata.json").read_text(encoding="utf-8"))
         labels = (inside / description["labels"]).read_text(encoding="utf-8")
         image_size = description["input"]["shape"][1]
+        # Version 0.1.0 showed all of it and did not say so.
+        crop_fraction = float(description["input"].get("crop_fraction", 1.0))
         answer = (_litert if path.suffix == ".tflite" else _saved_model)(path)
     except Exception as error:  # JSON, archive, TensorFlow and LiteRT raise their own
         raise ValueError(
@@ -56,7 +58,7 @@ def open_exported(path: Path) -> tuple[tuple[str, ...], int, _Answer]:
             f"`python -m export` writes them. Received: {path} "
             f"({type(error).__name__}: {error})"
         ) from error
-    return tuple(labels.splitlines()), image_size, answer
+    return tuple(labels.splitlines()), image_size, crop_fraction, answer
 
 
 def _is_version(path: Path) -> bool:

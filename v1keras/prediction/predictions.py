@@ -65,7 +65,7 @@ def predict(
 
     Files are decoded in batches while the model works. Images are made to fit as in
     training and serving: the shorter side is scaled to the size of the model's input,
-    then the centre is cropped.
+    or more if the model has a `crop_fraction` below 1, then the centre is cropped.
 
     Args:
         run: str, path or `Run`, or a sequence of them. A run; several, whose logits are
@@ -137,7 +137,7 @@ def predict_batches(
             f"`batch_size` must be at least 1. Received: batch_size={batch_size}"
         )
     start = 0
-    for pixels in _read_ahead(paths, classifier.image_size, batch_size):
+    for pixels in _read_ahead(paths, classifier, batch_size):
         end = start + len(pixels)
         if corruption is not None:
             index = range(start, end)
@@ -191,14 +191,15 @@ def _is_hidden(file: str, folder: Path) -> bool:
 
 
 def _read_ahead(
-    paths: Sequence[str], image_size: int, batch_size: int
+    paths: Sequence[str], classifier: Classifier, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Gives batches of pixels; the next one is decoded while one is used."""
     with ThreadPoolExecutor() as pool:
 
         def start(first: int) -> list:
             batch = paths[first : first + batch_size]
-            return [pool.submit(read_image, path, image_size) for path in batch]
+            fit = (classifier.image_size, classifier.crop_fraction)
+            return [pool.submit(read_image, path, *fit) for path in batch]
 
         following = start(0)
         for first in range(0, len(paths), batch_size):

@@ -13,7 +13,10 @@ from v1keras.studies.config import SelectionSettings
 from v1keras.training import DistillConfig
 
 # What recipes may not change: then they would not be compared on equal terms.
-_SHARED = ("out", "members", "dataset", "data_dir", "seed", "epochs", "image_size")
+_SHARED = (
+    "out", "members", "dataset", "data_dir", "seed", "epochs", "image_size",
+    "crop_fraction",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,8 +53,9 @@ _KERNEL_SIZE = 25
 _WHOLE_BINS = (
     f"only whole bins count, with edges {' '.join(f'{e:g}' for e in SF_EDGES)}."
 )
-# Where a run is kept and how it is computed do not change what it is.
-_NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy", "teacher_cache")
+# Where a run is kept and how it is computed do not change what it is. The crop fraction
+# is compared by the value that is in force, with the data.
+_NOT_PART_OF_A_RUN = ("out", "data_dir", "strategy", "teacher_cache", "crop_fraction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,11 @@ class TrainingSettings:
     )
     image_size: int | None = _data(
         None, "Height and width in pixels; by default those of the data set."
+    )
+    crop_fraction: float | None = _data(
+        None,
+        "Share of the shorter side that images show, once it is scaled; by default "
+        "0.875 for ImageNet, else 1.",
     )
     stride: int | None = _v1(
         None, "Stride of the front-end in pixels; by default the setting's."
@@ -235,6 +241,9 @@ class TrainingSettings:
             "noise_warmup_epochs", "mixup", "cutmix",
         ):  # fmt: skip
             require(self, name, getattr(self, name) >= 0, "at least 0")
+        crop = self.crop_fraction
+        inside = crop is None or 0 < crop <= 1
+        require(self, "crop_fraction", inside, "above 0 and at most 1")
         require(self, "learning_rate", self.learning_rate > 0, "positive")
         require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         inside = 0 < self.validation_fraction < 1

@@ -7,7 +7,7 @@ from v1keras.training.run import Run
 def data_changes(run: Run, dataset: ImageDataset) -> list[str]:
     """Compares the data that a run was begun with and a data set.
 
-    Classes, image size and fingerprint are compared, and the sizes of the splits unless
+    Classes, image size, crop fraction and fingerprint are compared, and the sizes of the splits unless
     the run is finished and its fingerprint still right.
 
     Args:
@@ -33,6 +33,10 @@ def data_changes(run: Run, dataset: ImageDataset) -> list[str]:
             changes.append("its classes in another order than `dataset` now has")
     if run.image_size != dataset.image_size:
         changes.append(f"images of {run.image_size} pixels {now} {dataset.image_size}")
+    if run.crop_fraction != dataset.crop_fraction:
+        changes.append(
+            f"a `crop_fraction` of {run.crop_fraction:g} {now} {dataset.crop_fraction:g}"
+        )
     stored = run.config["data"]
     is_same = stored.get("fingerprint", dataset.fingerprint) == dataset.fingerprint
     if not (is_same and run.is_finished):

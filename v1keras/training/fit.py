@@ -156,6 +156,12 @@ def distill(
     if finished is not None:
         return finished
     check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
+    if members[0].crop_fraction != dataset.crop_fraction:
+        raise ValueError(
+            "`crop_fraction` must be that of the members. Received: "
+            f"crop_fraction={dataset.crop_fraction:g}, members with "
+            f"{members[0].crop_fraction:g}"
+        )
     teacher = logits = None
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         student = _classifier(config, dataset)
@@ -235,7 +241,7 @@ def _open(
     run = None if stored is None else Run.open(config.out)
     is_finished = run is not None and run.is_finished
     if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
-        dataset = open_dataset(config)
+        dataset = open_dataset(config, run)
     if run is not None:
         changes = data_changes(run, dataset) if dataset is not None else []
         changes += teacher_changes(run, members)
@@ -363,11 +369,21 @@ def _steps(config: TrainConfig, dataset: ImageDataset) -> int:
     return steps
 
 
-def open_dataset(config: TrainConfig) -> ImageDataset:
-    """Opens the data set that a configuration names, checks and prints what it is."""
+def open_dataset(config: TrainConfig, run: Run | None = None) -> ImageDataset:
+    """Opens the data set that a configuration names, checks and prints what it is.
+
+    Args:
+        config: `TrainConfig`.
+        run: `Run` or None. One that was begun on the data, which keeps its crop fraction
+            unless `config` has another. Defaults to `None`.
+    """
+    crop_fraction = config.crop_fraction
+    if crop_fraction is None and run is not None:
+        crop_fraction = run.crop_fraction
     dataset = load_dataset(
         config.dataset,
         image_size=config.image_size,
+        crop_fraction=crop_fraction,
         validation_fraction=config.validation_fraction,
         validation_source=config.validation_source,
         seed=config.split_seed,
@@ -397,6 +413,7 @@ def _record(
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
         "image_size": dataset.image_size,
+        "crop_fraction": dataset.crop_fraction,
         "data": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,

@@ -38,7 +38,13 @@ def open_run_dataset(
         for argument, setting in _FOLD_SETTINGS.items()
         if setting in settings
     }
-    dataset = load_dataset(name, image_size=run.image_size, data_dir=data_dir, **fold)
+    dataset = load_dataset(
+        name,
+        image_size=run.image_size,
+        crop_fraction=run.crop_fraction,
+        data_dir=data_dir,
+        **fold,
+    )
     check_classes(run, f"data set {name}", dataset.class_names)
     return dataset
 

@@ -139,6 +139,12 @@ class Run:
         return self.config["image_size"]
 
     @property
+    def crop_fraction(self) -> float:
+        """The share of an image's shorter side that the model is shown."""
+        # Runs of version 0.1.0 were shown all of it.
+        return self.config.get("crop_fraction", 1.0)
+
+    @property
     def variant(self) -> Variant:
         """The V1 variant of the model."""
         return Variant(**self.config["variant"])
@@ -249,7 +255,8 @@ def check_same_classes(runs: list[Run]) -> None:
     """Refuses runs whose models cannot be compared or averaged.
 
     Raises:
-        ValueError: if two runs differ in classes or image size; it names the two.
+        ValueError: if two runs differ in classes, image size or crop fraction; it
+            names the two.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -259,6 +266,12 @@ def check_same_classes(runs: list[Run]) -> None:
                 "Runs must have the same image size. Received: "
                 f"{first.path} with {first.image_size} pixels, {run.path} with "
                 f"{run.image_size}"
+            )
+        if run.crop_fraction != first.crop_fraction:
+            raise ValueError(
+                "Runs must have the same `crop_fraction`. Received: "
+                f"{first.path} with {first.crop_fraction}, {run.path} with "
+                f"{run.crop_fraction}"
             )
 
 

@@ -105,6 +105,7 @@ def cached_logits(
             config.split_seed,
         ],
         "image_size": dataset.image_size,
+        "crop_fraction": dataset.crop_fraction,
     }
 
     def view(number: int) -> np.ndarray:
@@ -119,9 +120,13 @@ def cached_logits(
         file = folder / f"view_{number:03d}.npy"
         return _stored(file, title, teacher, batches, config, number + 1)
 
-    what, name = "teacher's logits", "teacher_cache"
-    with lock_folder(folder, "asks the teacher", name=name, wait=True):
-        if claim(folder, _MANIFEST_FILE, manifest, what=what, name=name) is None:
+    terms = {
+        "what": "teacher's logits",
+        "name": "teacher_cache",
+        "defaults": {"crop_fraction": 1.0},  # as of version 0.1.0
+    }
+    with lock_folder(folder, "asks the teacher", name=terms["name"], wait=True):
+        if claim(folder, _MANIFEST_FILE, manifest, **terms) is None:
             write_json(folder / _MANIFEST_FILE, manifest)
         views = tuple(view(number) for number in range(config.teacher_views))
         batches = evaluation_batches(validation, batch_size=config.batch_size)
