@@ -126,6 +126,87 @@ def test_large_cells_stay_on_disk(folder_set):
     np.testing.assert_array_equal(np.asarray(images), here)
 
 
+def test_tiny_imagenet_c_as_published(folder_set):
+    """frost has further classes, extra corruptions and archives lie beside the others."""
+    plain = open_corrupted(folder_set, _CLASSES, image_size=8)
+    before = plain.read("frost", 2)
+    assert plain.defect == ""
+    for severity in range(1, 6):
+        for name in ("n00", "n03", "n04"):
+            source = folder_set / "frost" / str(severity) / "n01"
+            shutil.copytree(source, folder_set / "frost" / str(severity) / name)
+    for name in ("gaussian_blur", "saturate", "spatter", "speckle_noise"):
+        shutil.copytree(folder_set / "fog", folder_set / name)
+    (folder_set / "Tiny-ImageNet-C-extra.tar").write_bytes(b"")
+    (folder_set / ".DS_Store").write_bytes(b"")
+    (folder_set / "fog" / "1" / "n01" / "._val_00.png").write_bytes(b"")
+    (folder_set / "__MACOSX" / "fog" / "1" / "n01").mkdir(parents=True)
+    stored = open_corrupted(folder_set, _CLASSES, image_size=8)
+    assert stored.cells == plain.cells
+    assert "frost holds 3 classes that other corruptions lack" in stored.defect
+    assert "\n" not in stored.defect
+    after = stored.read("frost", 2)
+    assert after.ids == before.ids
+    np.testing.assert_array_equal(after.images, before.images)
+    np.testing.assert_array_equal(after.labels, before.labels)
+    # Only there, and only more: anything else is another data set.
+    with pytest.raises(ValueError, match="only there: n02"):
+        open_corrupted(folder_set, ("n01",), image_size=8)
+    shutil.copytree(folder_set / "frost" / "1" / "n03", folder_set / "fog/1/n03")
+    with pytest.raises(ValueError, match=r"fog.1, only there: n03"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+    shutil.rmtree(folder_set / "fog" / "1" / "n03")
+    shutil.rmtree(folder_set / "frost" / "4" / "n02")
+    with pytest.raises(ValueError, match=r"frost.4, missing there: n02"):
+        open_corrupted(folder_set, _CLASSES, image_size=8)
+
+
+def test_frost_alone_must_have_the_classes(folder_set, tmp_path):
+    shutil.copytree(folder_set / "frost", tmp_path / "alone" / "frost")
+    with pytest.raises(ValueError, match="only there: n02"):
+        open_corrupted(tmp_path / "alone", ("n01",), image_size=8, allow_partial=True)
+
+
+def test_imagenet_c_as_published(folder_set, tmp_path):
+    """Categories, among them the extra corruptions, and archives that were kept."""
+    categories = {
+        "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+        "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        "weather": ("snow", "frost", "fog", "brightness"),
+        "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    }
+    root = tmp_path / "ImageNet-C"
+    for category, names in categories.items():
+        for name in names:
+            shutil.copytree(folder_set / name, root / category / name)
+        (root / f"{category}.tar").write_bytes(b"")
+    extra = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+    for name in extra:
+        shutil.copytree(folder_set / "fog", root / "extra" / name)
+    stored = open_corrupted(root, _CLASSES, image_size=8)
+    flat = open_corrupted(folder_set, _CLASSES, image_size=8)
+    assert stored.cells == flat.cells and stored.defect == ""
+    for cell in (("snow", 1), ("jpeg_compression", 5)):
+        np.testing.assert_array_equal(
+            stored.read(*cell).images, flat.read(*cell).images
+        )
+    # One category may be all that was fetched.
+    for category in ("blur", "weather", "digital"):
+        shutil.rmtree(root / category)
+    part = open_corrupted(root, _CLASSES, image_size=8, allow_partial=True)
+    assert {name for name, _ in part.cells} == set(categories["noise"])
+
+
+def test_stored_images_are_scaled_and_not_cropped(folder_set):
+    """ImageNet-C's were cropped when they were made."""
+    path = folder_set / "fog" / "3" / "n01" / "val_00.png"
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :4] = 200
+    cv2.imwrite(str(path), image)
+    shown = open_corrupted(folder_set, _CLASSES, image_size=4).read("fog", 3).images[0]
+    np.testing.assert_array_equal(shown, image[::2, ::2])
+
+
 @pytest.fixture
 def npy_set(tmp_path):
     """An archive like CIFAR-10-C with 20 images a severity."""
@@ -147,6 +228,32 @@ def test_archives_hold_the_severities_one_after_the_other(npy_set):
     assert split.ids == stored.read("fog", 1).ids
     enlarged = open_corrupted(npy_set, _CIFAR10, image_size=12).read("fog", 2)
     assert enlarged.images.shape == (20, 12, 12, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+@pytest.mark.parametrize("classes", [10, 100])
+def test_cifar_c_as_published(tmp_path, dtype, classes):
+    """19 archives, labels of all severities (50,000 of them), 10 or 100 classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(2 * classes) % classes)
+    for name in (*BENCHMARK, "gaussian_blur", "saturate", "spatter", "speckle_noise"):
+        # The grey level tells severity and label.
+        levels = np.concatenate([labels + 20 * severity for severity in range(1, 6)])
+        images = np.empty((len(levels), 6, 6, 3), np.uint8)
+        images[:] = levels[:, None, None, None]
+        np.save(tmp_path / f"{name}.npy", images)
+    np.save(tmp_path / "labels.npy", np.tile(labels, 5).astype(dtype))
+    for name in ("._fog.npy", ".DS_Store", "CIFAR-C.tar", "README.txt"):
+        (tmp_path / name).write_bytes(b"")
+    names = _CIFAR10 if classes == 10 else [f"class {i:02d}" for i in range(classes)]
+    stored = open_corrupted(tmp_path, names, image_size=6)
+    assert len(stored.cells) == 75
+    for severity in (1, 3, 5):
+        split = stored.read("frost", severity)
+        assert split.labels.dtype == np.int32
+        np.testing.assert_array_equal(split.labels, labels)
+        shown = split.images[:, 0, 0, 0]
+        np.testing.assert_array_equal(shown, labels + 20 * severity)
 
 
 def test_archives_must_have_the_same_labels_at_all_severities(npy_set):
@@ -215,6 +322,48 @@ def test_sets_of_tensorflow_datasets(tmp_path):
     split = stored.read("glass_blur", 5)
     np.testing.assert_array_equal(split.images[:, 0, 0, 0], 20 * split.labels + 5)
     assert sorted(split.labels) == list(range(10))
+
+
+def test_imagenet_c_of_tensorflow_datasets(tmp_path):
+    """Named classes in their own order, names of files, and validation images alone."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class NamedCorrupted(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("0.1.0")
+        BUILDER_CONFIGS = tuple(
+            tfds.core.BuilderConfig(name=f"{corruption}_{severity}")
+            for corruption in ("gaussian_noise", "saturate", "elastic_transform")
+            for severity in range(1, 6)
+        )
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(8, 8, 3), encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=["n02", "n01"]),
+                "file_name": tfds.features.Text(),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"validation": self._generate_examples()}
+
+        def _generate_examples(self):
+            for index in range(6):
+                image = np.full((8, 8, 3), 100 * (index % 2), np.uint8)
+                label = ("n02", "n01")[index % 2]
+                name = f"val_{index}.JPEG"
+                yield name, {"image": image, "label": label, "file_name": name}
+
+    stored = open_corrupted(
+        "named_corrupted", _CLASSES, image_size=8, data_dir=tmp_path, allow_partial=True
+    )
+    assert {name for name, _ in stored.cells} == {"gaussian_noise", "elastic_transform"}
+    split = stored.read("elastic_transform", 4)
+    is_first = split.labels == 0
+    assert is_first.sum() == 3
+    np.testing.assert_array_equal(split.images[:, 0, 0, 0], 100 * is_first)
 
 
 def test_published_sets_of_tensorflow_datasets_have_all_cells(tmp_path):

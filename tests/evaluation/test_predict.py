@@ -280,7 +280,7 @@ def test_the_clean_subset_is_that_of_the_stored_images(suffix):
 
 def test_a_stored_set_must_show_the_clean_images():
     clean = CleanImages(IMAGES[:8], LABELS[:8])
-    with pytest.raises(ValueError, match="clean test images or some of them"):
+    with pytest.raises(ValueError, match="at most as many images of a class"):
         StoredImages(clean, Stored())
 
 

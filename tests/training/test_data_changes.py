@@ -1,5 +1,6 @@
 """A run goes on with the data that it was begun with, or not at all."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,10 +13,12 @@ from PIL import Image
 
 from v1keras.data import load_dataset
 from v1keras.data.folders import find_images, fingerprint
+from v1keras.evaluation import EvaluateConfig, evaluate
 from v1keras.files import write_json
 from v1keras.training import DistillConfig, Run, distill, open_dataset, train
 from v1keras.training.data_changes import data_changes
 from v1keras.training.fit import _record
+from v1keras.training.held_out import open_run_dataset
 from v1keras.training.teacher import teacher_changes
 
 CLASSES = ("cat", "dog", "fox")
@@ -111,6 +114,33 @@ def test_another_crop_is_refused(config, change):
         FileExistsError, match=r"`crop_fraction` of 1 where .* has 0\.5"
     ):
         train(change(config, crop_fraction=0.5))
+
+
+def test_a_student_sees_the_crop_of_its_members(tiny, members, tmp_path):
+    settings = {**vars(tiny), "out": str(tmp_path / "student")}
+    config = DistillConfig(**settings, members=(members["no_noise"],))
+    run = Run.open(members["no_noise"])
+    teacher = dataclasses.replace(run, config={**run.config, "crop_fraction": 0.5})
+    with pytest.raises(ValueError, match=r"crop_fraction=1, members with 0\.5"):
+        distill(config, members=[teacher])
+    assert not Path(config.out).exists()
+
+
+def test_data_are_opened_with_the_crop_of_the_run(golden_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(golden_dir / "saved_by_0.1.0" / "runs" / "base", run)
+    record = json.loads((run / "config.json").read_text())
+    write_json(run / "config.json", {**record, "crop_fraction": 0.5})
+    evaluation = EvaluateConfig(
+        models=(str(run),), dataset="shapes:24:24", out=str(tmp_path / "evaluation")
+    )
+    # Drawn images are not cropped, and so tell that it was asked for.
+    for open_data in (
+        lambda: open_run_dataset(Run.open(run)),
+        lambda: evaluate(evaluation),
+    ):
+        with pytest.raises(ValueError, match=r"shapes.*crop_fraction=0\.5"):
+            open_data()
 
 
 def test_a_run_keeps_the_crop_of_version_0_1_0(config, folder):

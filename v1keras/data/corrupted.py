@@ -2,7 +2,9 @@
 
 Hendrycks & Dietterich 2019 (arXiv 1903.12261) published their benchmarks as finished
 images. A set has one cell for each corruption and severity, and every cell shows the
-same test images.
+same images: the test images of ImageNet or CIFAR, but not of Tiny ImageNet, whose set was
+made from other photographs of ImageNet in the same way
+(https://github.com/hendrycks/robustness/issues/39).
 """
 
 import abc
@@ -36,6 +38,8 @@ _CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
     "truck",
 )  # fmt: skip
+# The archive of Tiny ImageNet-C has folders of all classes of ImageNet here.
+_WITH_FURTHER_CLASSES = "frost"
 # Images, labels and ids of a cell.
 _Cell = tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]
 
@@ -49,12 +53,17 @@ class CorruptedSet(abc.ABC):
         class_names: tuple of str. The classes of the model, by label.
         image_size: int. Height and width of the images that are read, in pixels.
         sources: dict. Where each cell (corruption, severity) is stored.
+
+    Attributes:
+        defect: str. A known defect of the set as it is published, in one line, and what
+            was done about it; empty if there is none.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_size: int
     sources: dict[tuple[str, int], str]
+    defect: str = dataclasses.field(default="", init=False)
     _counts: np.ndarray | None = dataclasses.field(default=None, init=False)
 
     @property
@@ -112,9 +121,21 @@ class _FolderSet(CorruptedSet):
     memory_limit: float
 
     def __post_init__(self) -> None:
+        is_alone = {name for name, _ in self.sources} == {_WITH_FURTHER_CLASSES}
+        further = set()
         for cell, folder in self.sources.items():
-            check_classes(class_folders(Path(folder)), self.class_names, folder)
+            found = set(class_folders(Path(folder)))
+            if cell[0] == _WITH_FURTHER_CLASSES and not is_alone:
+                further |= found - set(self.class_names)
+                found -= further
+            check_classes(sorted(found), self.class_names, folder)
             self._check_counts(_count_images(Path(folder), self.class_names), cell)
+        if further:
+            self.defect = (
+                f"{self.name}: {_WITH_FURTHER_CLASSES} holds {len(further)} classes that "
+                "other corruptions lack, as published "
+                "(https://github.com/hendrycks/robustness/issues/60); they are left out."
+            )
 
     def _read(self, source: str, severity: int) -> _Cell:
         files = list_classes(Path(source), self.class_names)
@@ -196,7 +217,11 @@ def open_corrupted(
     `labels.npy`), and corrupted sets of TensorFlow Datasets (`tfds:cifar10_corrupted`,
     `tfds:imagenet2012_corrupted`). Names of corruptions in other spellings are mapped
     by `v1keras.corruptions.canonical_name`. The four extra corruptions, which no
-    benchmark figure contains, are left out.
+    benchmark figure contains, are left out. So are the classes that `frost` of the
+    published Tiny ImageNet-C has beyond those of other corruptions.
+
+    Images are scaled to `image_size` and not cropped, which was done when the set was
+    made.
 
     Args:
         path: str or path. The folder, or the name in TensorFlow Datasets.
@@ -239,7 +264,8 @@ def open_corrupted(
     folder = Path(name).expanduser()
     if folder.is_dir():
         name = str(folder)
-        archives = sorted(folder.glob("*.npy"))
+        # Without what some systems leave beside a file, such as ._fog.npy.
+        archives = sorted(folder.glob("[!.]*.npy"))
         found = _npy_cells(archives) if archives else _folder_cells(folder)
     elif re.fullmatch(r"(tfds:)?[a-z]\w*", name):
         name = name.removeprefix("tfds:")

@@ -343,6 +343,8 @@ def open_images(
         allow_partial=config.allow_partial or not whole,
         data_dir=config.data_dir,
     )
+    if stored.defect:
+        print(stored.defect)
     images = StoredImages(clean, stored, **subset)
     missing = [str(cell) for cell in planned if cell not in images.cells]
     if missing and not config.allow_partial:
@@ -368,9 +370,9 @@ def _check_counts(corrupted: np.ndarray, clean: np.ndarray) -> None:
     if np.any(there > here):
         worst = int(np.argmax(there - here))
         raise ValueError(
-            "`corrupted` must show the clean test images or some of them. Received: "
-            f"{there[worst]} corrupted images of class {worst} in a cell, "
-            f"{here[worst]} clean ones"
+            "`corrupted` must show at most as many images of a class as there are clean "
+            f"test images. Received: {there[worst]} corrupted images of class {worst} in "
+            f"a cell, {here[worst]} clean ones"
         )
 
 
