@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from v1keras.corruptions import corrupt
-from v1keras.corruptions.ice import ice_textures
+from v1keras.corruptions.ice import ice_textures, load_textures
 from v1keras.corruptions.weather import _plasma_fractals
 
 
@@ -131,3 +131,12 @@ def test_mud_is_brown_and_water_is_light():
     assert mud.max() <= 0
     covered = mud[np.all(mud < -50, axis=-1)]
     np.testing.assert_allclose(np.median(covered, axis=0), [-57, -78, -100], atol=8)
+
+
+@pytest.mark.parametrize("height", [0, 2**24])
+def test_a_damaged_texture_is_named(tmp_path, height):
+    data = bytearray(cv2.imencode(".bmp", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    data[22:26] = height.to_bytes(4, "little")
+    (tmp_path / "ice.bmp").write_bytes(data)
+    with pytest.raises(ValueError, match=r"readable images.*ice\.bmp"):
+        load_textures(str(tmp_path), "tiny")

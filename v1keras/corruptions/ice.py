@@ -155,7 +155,10 @@ def load_textures(folder: str, scale: str) -> tuple[np.ndarray, ...]:
         )
     textures = []
     for path in paths:
-        texture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        try:
+            texture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        except cv2.error:  # as of a damaged header
+            texture = None
         if texture is None:
             raise ValueError(
                 "`frost_textures` must hold readable images. "
