@@ -35,10 +35,10 @@ def test_confusions_count_every_draw():
 
 
 def test_recall_and_precision_of_classes():
-    images, recall, precision = class_scores(
+    counts, recall, precision = class_scores(
         np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]])
     )
-    np.testing.assert_array_equal(images, [2, 2, 0])
+    np.testing.assert_array_equal(counts, [2, 2, 0])
     np.testing.assert_allclose(recall, [1, 0.5, np.nan])
     np.testing.assert_allclose(precision, [2 / 3, 1, np.nan])
 
@@ -83,7 +83,7 @@ def test_tables_of_answers_agree_with_the_accuracies(make_table, tmp_path):
             for row in csv.DictReader(file)
             if (row["model"], row["images"]) == ("b", "clean")
         ]
-    counts = np.array([int(row["count"]) for row in rows])
+    counts = np.array([int(row["answers"]) for row in rows])
     recall = np.array([float(row["recall"]) for row in rows])
     assert counts.sum() == 40
     clean = table.groups["b", "clean"].accuracy.value

@@ -10,7 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from v1keras.evaluation import CLEAN, Cell, Estimate, Sample, confident_mistakes
+from v1keras.evaluation import (
+    CLEAN,
+    Cell,
+    Cost,
+    Estimate,
+    Sample,
+    confident_mistakes,
+)
 from v1keras.evaluation.comparison import Comparison
 from v1keras.evaluation.report import (
     Bar,
@@ -30,6 +37,7 @@ from v1keras.evaluation.report.bars import gain_bars
 from v1keras.evaluation.report.blocks import printable
 from v1keras.evaluation.report.palette import STYLES, model_styles
 from v1keras.evaluation.report.svg import spread
+from v1keras.training import Run
 from v1keras.v1 import NAMED_VARIANTS
 
 TITLES = (
@@ -158,10 +166,14 @@ def test_any_name_is_text_and_nothing_else(make_table, tmp_path):
     sections.append(comparison_section(comparisons, HOSTILE[0]))
     ensemble = "<b>&amp;"
     table = make_table(("base", *HOSTILE), ensembles={ensemble: HOSTILE})
+    table = dataclasses.replace(table, class_names=HOSTILE[:5])
+    black = np.zeros((8, 8, 3), np.uint8)
+    mistakes = [(m, black) for m in confident_mistakes(table.answers, ensemble)]
     page = write_report(
         tmp_path / "report.html",
         table,
         title=HOSTILE[0],
+        mistakes=mistakes,
         sections=sections,
         settings=dict(zip(HOSTILE, HOSTILE, strict=True)),
     ).read_text()
@@ -171,7 +183,7 @@ def test_any_name_is_text_and_nothing_else(make_table, tmp_path):
     assert not {"script", "style", "b"} & set(
         elements.tags[elements.tags.index("h1") : -1]
     )
-    assert elements.tags.count("img") == len(HOSTILE)
+    assert elements.tags.count("img") == len(HOSTILE) + len(mistakes)
     write_bar_chart(tmp_path / "bar_chart.png", table)
 
 
@@ -212,6 +224,34 @@ def test_the_headline_is_no_better_than_the_result(make_table, tmp_path):
     assert "may be chance" not in clear and "muted" not in clear
     doubtful = headline(ensembles={"ensemble": ("base",)})
     assert "may be chance" in doubtful and "muted" in doubtful
+
+
+def test_models_are_described_with_costs_and_training(make_table, tmp_path, golden_dir):
+    names = ("base", "member", "student")
+    folder = golden_dir / "saved_by_0.1.0" / "runs"
+    runs = {name: Run.open(folder / name) for name in names}
+    costs = {n: Cost(1000, 4000, 2_000_000, 1.5, "CPU") for n in names}
+    costs["ensemble"] = Cost(8000, 32000, 16_000_000, 12.0, "CPU")
+    table = make_table(
+        names, students=["student"], ensembles={"ensemble": ("base", "member")}
+    )
+    out = tmp_path / "r.html"
+    page = write_report(out, table, title="t", runs=runs, costs=costs).read_text()
+    text = re.sub(r"\s+", " ", Elements(page).text)
+    # An eighth of the operations, in the headline and in the table.
+    assert "It takes 12 % of the operations of ensemble." in text
+    low, high = runs["member"].v1["variant"].sf_range
+    for words in ("plain CNN", "taught by an ensemble", f"V1 of {low:g}–{high:g}"):
+        assert words in text
+    for words in ("mean of the logits of 2: base, member", "V1 settings in force"):
+        assert words in text
+    assert page.count('aria-label="val_accuracy against epoch"') == 1
+    # Hidden members of ensembles have no colour and no line.
+    shown = make_table(
+        ("base", "student"), students=["student"], ensembles={}, variants={}
+    )
+    page = write_report(tmp_path / "s.html", shown, title="t", runs=runs).read_text()
+    assert ">member" not in page
 
 
 def test_models_at_chance_are_grey_and_chance_is_a_line(make_table, tmp_path):

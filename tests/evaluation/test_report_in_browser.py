@@ -179,3 +179,24 @@ def test_nothing_sticks_out_or_is_cut_off(open_page, report, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(STICKING_OUT) == []
     assert page.evaluate(CUT_OFF) == []
+
+
+def test_the_key_column_stays_in_sight_on_a_phone(open_page, report):
+    page = open_page(report, width=390)
+    places = page.evaluate(
+        """[...document.querySelectorAll("table.summary, table.matrix")].map((table) => {
+          const frame = table.closest(".scroll");
+          frame.scrollLeft = 9999;
+          const left = table.rows[1] ? table.rows[1].cells[0].getBoundingClientRect().left
+            : frame.getBoundingClientRect().left;
+          return [frame.scrollLeft, left];
+        })"""
+    )
+    assert max(scrolled for scrolled, _ in places) > 100
+    assert all(0 <= left < 60 for _, left in places)
+    # The mean stands beside the names.
+    head = page.locator("table.sortable").first.locator("thead th")
+    assert head.nth(1).text_content() == "mean"
+    page.evaluate("document.querySelectorAll('.scroll').forEach(e => e.scrollLeft = 0)")
+    box = head.nth(1).bounding_box()
+    assert box["x"] + box["width"] <= 390

@@ -57,12 +57,12 @@ class ClassScores(NamedTuple):
     """How well each class is told from the others; arrays of shape `(classes,)`.
 
     Args:
-        images: how often the class was shown, each noise draw counted.
-        recall: which share of its images is recognised; NaN without images.
+        answers: how often the class was shown, each noise draw counted.
+        recall: which share of them names it; NaN without answers.
         precision: which share of the answers that name it is right; NaN without such.
     """
 
-    images: np.ndarray
+    answers: np.ndarray
     recall: np.ndarray
     precision: np.ndarray
 

@@ -156,7 +156,7 @@ def class_rows(table: RobustnessTable) -> list[dict[str, Any]]:
                     "model": model,
                     "images": kind,
                     "class": name,
-                    "count": int(count),
+                    "answers": int(count),
                     "recall": _number(recall),
                     "precision": _number(precision),
                 }

@@ -155,7 +155,8 @@ def _folded(
     if shown:
         yield Panels(shown, style)
     if others:
-        yield Folded(f"{len(others)} other models", Panels(others, style))
+        names = ", ".join(panel.title for panel in others)
+        yield Folded(f"Others: {names}", Panels(others, style))
 
 
 def _corrupted_groups(table: RobustnessTable) -> tuple[str, ...]:

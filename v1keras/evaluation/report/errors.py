@@ -52,7 +52,9 @@ def errors_section(
             "Rows are classes, columns what the model named, in % of the row.",
             Panels(panels, "wide"),
         ]
-    blocks += [Heading("Classes"), *_classes(table.class_names, confusions)]
+    names = table.class_names
+    images = np.bincount(table.answers[CLEAN].labels, minlength=len(names))
+    blocks += [Heading("Classes"), *_classes(names, images, confusions)]
     if "corrupted" in confusions:
         blocks += [
             Heading("What corruptions turn into what"),
@@ -97,7 +99,7 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def _classes(
-    names: Sequence[str], confusions: dict[str, np.ndarray]
+    names: Sequence[str], images: np.ndarray, confusions: dict[str, np.ndarray]
 ) -> Iterator[str | Table]:
     """Recall and precision of each class, the worst first."""
     scores = {kind: class_scores(counts) for kind, counts in confusions.items()}
@@ -108,7 +110,7 @@ def _classes(
     rows = tuple(
         (
             names[i],
-            f"{scores['clean'].images[i]}",
+            f"{images[i]}",
             *(_score(each, i) for each in scores.values()),
             _taken_for(names, shares[i]),
         )

@@ -44,7 +44,7 @@ def models_section(
     if costs:
         tip = "Floating-point operations an image; multiplying and adding are two"
         head += [
-            TableCell("ms", tip="Median time of one image at a time"),
+            TableCell("ms", tip="Shortest time of one image by itself"),
             TableCell("MFLOPs", tip=tip),
             "parameters",
             "size",
