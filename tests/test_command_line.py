@@ -201,7 +201,7 @@ def test_a_folder_in_which_another_process_works_is_refused(command, tmp_path, c
     main = importlib.import_module(module).main
     config_class = typing.get_type_hints(main)["config"]
     flags = [
-        f"--{field.name}=a,b"
+        f"--{field.name.removesuffix('_')}=a,b"
         for field in dataclasses.fields(config_class)
         if field.metadata["required"]
     ]

@@ -31,6 +31,7 @@ NAMES = {"v1keras": v1keras, "keras": keras, "np": np, "dataclasses": dataclasse
 COMMANDS = {
     "v1keras.train": "v1keras.training:TrainConfig",
     "v1keras.distill": "v1keras.training:DistillConfig",
+    "v1keras.convert": "v1keras.training:ConvertConfig",
     "v1keras.evaluate": "v1keras.evaluation:EvaluateConfig",
     "v1keras.predict": "v1keras.prediction:PredictConfig",
     "v1keras.study": "v1keras.studies:StudyConfig",

@@ -10,6 +10,7 @@ _COMMANDS = (
     ("corruptions", "v1keras.corruptions", "write a corrupted copy of a data set"),
     ("train", "v1keras.train", "train a CNN with a V1 front-end, or the plain one"),
     ("distill", "v1keras.distill", "teach a student from an ensemble of runs"),
+    ("convert", "v1keras.convert", "make a run of a published checkpoint"),
     ("evaluate", "v1keras.evaluate", "compare runs under corruptions, in a report"),
     ("choose", "v1keras.choose", "choose an ensemble's members on held-out images"),
     ("predict", "v1keras.predict", "label images with a run or an exported model"),

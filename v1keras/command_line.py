@@ -45,7 +45,8 @@ def option(
             has no default in Python either.
 
     Returns:
-        A dataclass field.
+        A dataclass field. The flag of a field like `from_`, which is a word of Python
+        without its underscore, has none.
 
     Example:
 
@@ -206,6 +207,10 @@ def _fail(prog: str, error: Any, *, hint: str = "", code: int = 2) -> int:
     return code
 
 
+def _flag_name(field: dataclasses.Field) -> str:
+    return field.name.removesuffix("_")
+
+
 def _value_type(annotation: Any) -> Any:
     """The type behind `X | None`."""
     if isinstance(annotation, types.UnionType):
@@ -222,7 +227,7 @@ def _define_flags(config_class: type) -> flags.FlagValues:
         default = None if required else field.default
         value_type = _value_type(hints[field.name])
         common = {"flag_values": values}
-        name, text = field.name, field.metadata["help"]
+        name, text = _flag_name(field), field.metadata["help"]
         if field.metadata["choices"]:
             flags.DEFINE_enum(
                 name, default, list(field.metadata["choices"]), text, **common
@@ -249,9 +254,10 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
     given = {}
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
-        flag = values[field.name]
+        name = _flag_name(field)
+        flag = values[name]
         if field.metadata[_REQUIRED] and not flag.value:
-            raise ValueError(f"--{field.name} is required: {field.metadata['help']}")
+            raise ValueError(f"--{name} is required: {field.metadata['help']}")
         if not flag.present:
             continue
         value = flag.value
@@ -314,7 +320,7 @@ def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:
             )
             text = f"{text} Default: {shown}."
         form = _form(field, _value_type(hints[name]))
-        groups.setdefault(heading, []).append((name, form, text))
+        groups.setdefault(heading, []).append((_flag_name(field), form, text))
     shown_last = ("traceback", "", "Show where an error came from.")
     groups.setdefault("messages", []).append(shown_last)
     return groups

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "classifier": ["build_classifier"],
         "distiller": ["Distiller"],
         "ensemble": ["build_ensemble"],
-        "features": ["with_features"],
+        "features": ["feature_maps", "headless", "with_features"],
         "losses": ["FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"],
         "published": [
             "PublishedModel",

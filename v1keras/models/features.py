@@ -1,8 +1,14 @@
-"""Models that give the output of inner layers beside their logits."""
+"""Models that give the output of inner layers, beside their logits or without them."""
 
 from collections.abc import Sequence
 
 import keras
+
+_POOLINGS = {
+    "avg": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+    None: None,
+}
 
 
 def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
@@ -63,6 +69,97 @@ def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
         features = [keras.layers.Concatenate(dtype="float32")(features)]
     outputs = {"logits": replayed.output, "features": features[0]}
     return keras.Model(replayed.input, outputs, name=f"{model.name}_with_features")
+
+
+def headless(model: keras.Model, pooling: str | None = "avg") -> keras.Model:
+    """A classifier without its head, for transfer.
+
+    Args:
+        model: `keras.Model` that `build_classifier` made, trained or not.
+        pooling: str or None. What becomes of the last map: `"avg"` or `"max"` over
+            height and width; `None` gives the map. Defaults to `"avg"`, what the head
+            saw.
+
+    Returns:
+        `keras.Model` with outputs of shape (batch, channels), or (batch, height, width,
+        channels) if `pooling` is `None`. It shares its layers with `model`.
+
+    Raises:
+        ValueError: if `pooling` is unknown, or `model` is no such classifier.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
+    >>> v1keras.models.headless(model).output_shape
+    (None, 128)
+    """
+    if pooling not in _POOLINGS:
+        raise ValueError(
+            f"`pooling` must be avg, max or None. Received: pooling={pooling!r}"
+        )
+    last = model.get_layer(_stages(model)[-1]).output
+    if pooling is not None:
+        last = _POOLINGS[pooling](data_format="channels_last", name="pool")(last)
+    return keras.Model(model.input, last, name=f"{model.name}_headless")
+
+
+def feature_maps(
+    model: keras.Model, layers: Sequence[str] | None = None
+) -> keras.Model:
+    """A model that gives the maps of named layers, for scientists and for other heads.
+
+    Args:
+        model: `keras.Model` that `build_classifier` made, trained or not.
+        layers: sequence of str or None. `"v1"`, the cells of the V1 front-end;
+            `"layer1"` to `"layer4"`, the stages of the backbone; or names of layers.
+            Defaults to all of the former that the model has.
+
+    Returns:
+        `keras.Model` whose output is a dictionary from these names to tensors, maps of
+        shape (batch, height, width, channels). It shares its layers with `model`.
+
+    Raises:
+        ValueError: if the model has no layer of one of the names.
+
+    Example:
+
+    >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
+    >>> maps = v1keras.models.feature_maps(model, ["v1", "layer4"])
+    >>> {name: tensor.shape for name, tensor in maps.output.items()}
+    {'v1': (None, 32, 32, 512), 'layer4': (None, 4, 4, 128)}
+    """
+    known = {f"layer{n}": name for n, name in enumerate(_stages(model), start=1)}
+    if "vone_block" in {layer.name for layer in model.layers}:
+        known = {"v1": "vone_block", **known}
+    outputs = {
+        name: _layer(model, known.get(name, name)).output
+        for name in (known if layers is None else layers)
+    }
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
+
+
+def _stages(model: keras.Model) -> list[str]:
+    """The last layer of each stage of the backbone."""
+    last = {}
+    for layer in model.layers:
+        stage, separator, _ = layer.name.partition("_")
+        if separator and stage in ("layer1", "layer2", "layer3", "layer4"):
+            last[stage] = layer.name
+    if not last:
+        raise ValueError(
+            "`model` must be one that `build_classifier` made; a student or a member of "
+            f"an ensemble is. Received: {model.name}"
+        )
+    return list(last.values())
+
+
+def _layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    try:
+        return model.get_layer(name)
+    except ValueError:
+        raise ValueError(
+            f"`layers` must name layers of {model.name}. Received: {name!r}"
+        ) from None
 
 
 def _is_model(layer: keras.layers.Layer) -> bool:

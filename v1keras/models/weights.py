@@ -12,6 +12,9 @@ import numpy as np
 
 from v1keras.models.torch_file import read_torch_file
 
+HEAD = "logits"
+"""The layer that gives the logits."""
+
 Weights = dict[str, dict[str, np.ndarray]]
 """The layer's name, then the weight's name, such as `"kernel"`."""
 
@@ -25,11 +28,10 @@ _LAYERS = {
     "bn1": "stem_norm",
     "bottleneck": "bottleneck",
     "voneblock_bottleneck": "bottleneck",
-    "fc": "logits",
+    "fc": HEAD,
 }
 _BLOCK = re.compile(r"(layer\d)\.(\d+)\.(conv\d|bn\d|downsample\.[01])")
 _PARTS = {"downsample.0": "shortcut_conv", "downsample.1": "shortcut_norm"}
-# What learns, frozen or not: all but the V1 front-end.
 _LEARNED = (
     keras.layers.BatchNormalization,
     keras.layers.Conv2D,
@@ -125,7 +127,7 @@ def weights_of_state(state: Mapping[str, np.ndarray]) -> Weights:
             continue
         if value.ndim == 4:
             weights[layer]["kernel"] = np.transpose(value, (2, 3, 1, 0))
-        elif layer == "logits":
+        elif layer == HEAD:
             weights[layer]["kernel" if kind == "weight" else kind] = value.T
         elif kind in _NORMALIZATION:
             weights[layer][_NORMALIZATION[kind]] = value
@@ -142,14 +144,22 @@ def layer_name(module: str) -> str | None:
 
 
 def weights_of_model(model: keras.Model) -> Weights:
-    """The weights of a classifier's layers, apart from its V1 front-end."""
+    """The weights of a classifier's layers, apart from its V1 front-end.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        `Weights`.
+    """
     return {
         layer.name: {w.name: keras.ops.convert_to_numpy(w) for w in layer.weights}
-        for layer in _own_layers(model)
+        for layer in learned_layers(model)
     }
 
 
-def _own_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def learned_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that training changes, frozen or not: all but the V1 front-end's."""
     return [layer for layer in model.layers if isinstance(layer, _LEARNED)]
 
 
@@ -189,7 +199,7 @@ def assign_weights(model: keras.Model, weights: Weights) -> Assignment:
         `Assignment`.
     """
     taken, missing, misfits = [], [], []
-    layers = _own_layers(model)
+    layers = learned_layers(model)
     for layer in layers:
         given = weights.get(layer.name)
         if given is None:

@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "config": ["DistillConfig", "TrainConfig"],
+        "conversion": ["convert"],
+        "config": ["ConvertConfig", "DistillConfig", "TrainConfig"],
         "fit": ["distill", "open_dataset", "train"],
         "noise_warmup": ["NoiseWarmup"],
         "optimizer": ["L2SGD"],

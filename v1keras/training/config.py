@@ -1,4 +1,4 @@
-"""Configurations of `train` and `distill`: one frozen dataclass each."""
+"""Configurations of `train`, `distill` and `convert`: one frozen dataclass each."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ from typing import Any
 
 from v1keras.command_line import check_values, option, require
 from v1keras.data import VALIDATION_SOURCES
-from v1keras.models import ARCHITECTURES, NORMALIZATIONS
+from v1keras.models import ARCHITECTURES, NORMALIZATIONS, PIXEL_SCALINGS
 from v1keras.v1 import NAMED_VARIANTS, GaborParameters, Variant, get_variant
 from v1keras.v1.distributions import SF_EDGES
 from v1keras.v1.variants import DISTRIBUTIONS, DIVISIVE_POOLS, SUBCORTICAL_STAGES
@@ -76,6 +76,11 @@ class TrainingSettings:
         "batch",
         "Normalisation in the backbone: by batch, or by groups of channels.",
         choices=NORMALIZATIONS,
+    )
+    pixel_scaling: str | None = _model(
+        None,
+        "Pixels in [-1, 1], the default, or by mean and deviation over ImageNet.",
+        choices=tuple(PIXEL_SCALINGS),
     )
     image_size: int | None = _data(
         None, "Height and width in pixels; by default those of the data set."
@@ -263,9 +268,21 @@ class TrainConfig(TrainingSettings):
     """What makes a run. Every field is a flag."""
 
     variant: str = _v1("standard", f"V1 variant: {', '.join(NAMED_VARIANTS)}.")
+    init: str | None = _training(
+        None,
+        "Run, .keras file or published checkpoint whose weights training begins with, "
+        "where they fit.",
+    )
+    freeze: str | None = _training(
+        None,
+        "What of --init is not trained: backbone leaves the head, and the bottleneck "
+        "behind V1.",
+        choices=("backbone",),
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        require(self, "freeze", self.init or not self.freeze, "left out without --init")
         variant = self.resolve_variant()
         # Runs note it since there was only one default.
         size = self.kernel_size or variant.kernel_size or _KERNEL_SIZE
@@ -361,3 +378,20 @@ class DistillConfig(TeachingSettings, TrainConfig):
     def __post_init__(self):
         super().__post_init__()
         self.check_teaching()
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """What becomes a run, and where. Every field is a flag."""
+
+    from_: str = option(
+        required=True,
+        help="Checkpoint of a VOneNet, an EVNet, or a ResNet18 or ResNet50 of "
+        "torchvision or timm.",
+    )
+    out: str = option(required=True, help="Folder to write.")
+    dataset: str = option(
+        "imagenet2012",
+        "Whose classes the logits are, in order: a name of TensorFlow Datasets, which "
+        "is not downloaded, or a folder of images.",
+    )

@@ -30,6 +30,7 @@ from v1keras.quiet import verbosity
 from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
+from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
 from v1keras.training.run import (
@@ -201,7 +202,7 @@ def _distiller(
 
 def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
     size = dataset.image_size
-    return build_classifier(
+    model = build_classifier(
         config.arch,
         config.resolve_variant(),
         num_classes=dataset.num_classes,
@@ -215,8 +216,12 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
         noise_level=config.noise_level,
         rectify_noise=config.rectify_noise,
         normalization=config.normalization,
+        pixel_scaling=config.pixel_scaling or "symmetric",
         seed=config.seed,
     )
+    if config.freeze:
+        freeze_backbone(model)
+    return model
 
 
 def _open(
@@ -289,12 +294,16 @@ def _begin(
         metrics=[LabelAccuracy()],
         jit_compile=False,
     )
-    # Written once all could be built, so that a refused configuration leaves nothing
-    # behind.
     folder = Path(config.out)
-    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
     checkpoint = RunCheckpoint(folder, make_plateau(config))
     checkpoint.restore(model)
+    if config.init and not checkpoint.progress.epochs:
+        learner = model.student if isinstance(model, Distiller) else model
+        frozen = config.freeze is not None
+        print(take_weights(learner, config.init, dataset.class_names, frozen=frozen))
+    # Written once all could be built, so that a refused configuration leaves nothing
+    # behind.
+    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
     return checkpoint
 
 

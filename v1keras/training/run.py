@@ -18,8 +18,12 @@ from v1keras.v1 import VARIANTS, Variant
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.keras"
 HISTORY_FILE = "history.csv"
+GABORS_FILE = "gabors.npz"
 CHECKPOINT_FOLDER = "checkpoint"
 LOG_FOLDER = "logs"
+
+# The kind of a run that is not trained here.
+CONVERTED = "converted"
 
 # What every run notes, from its beginning.
 _KEYS = (
@@ -172,8 +176,15 @@ class Run:
         """Whether all epochs were trained."""
         return self.config.get("result") is not None
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether others trained the model, and `v1keras.convert` made the run."""
+        return self.config["kind"] == CONVERTED
+
     def summary(self) -> str:
         """One line on a finished run: where it is and how good its best epoch."""
+        if self.is_converted:
+            return f"{self.path}: {self.config['checkpoint']['file']}, converted"
         result = self.config["result"]
         return (
             f"{self.path}: best validation accuracy "

@@ -130,7 +130,7 @@ def training_section(table: RobustnessTable, runs: Mapping[str, Run]) -> Section
         rows.append(
             (
                 name,
-                f"{run.config['settings']['epochs']}",
+                f"{run.config['settings'].get('epochs', NONE)}",
                 f"{result.get('best_epoch', NONE)}",
                 f"{percent(result['validation_accuracy'])} %" if result else NONE,
                 NONE if seconds is None else f"{seconds / 60:.1f} min",
@@ -138,7 +138,7 @@ def training_section(table: RobustnessTable, runs: Mapping[str, Run]) -> Section
         )
     head = ("run", "epochs", "best", "validation accuracy", "time")
     blocks: list[str | Heading | Table | Panels] = [
-        _chosen_on(next(iter(runs.values()))),
+        _chosen_on(min(runs.values(), key=lambda run: run.is_converted)),
         Table(head, tuple(rows)),
     ]
     histories = {name: run.history for name, run in runs.items() if run.history}
@@ -182,6 +182,8 @@ def _v1_row(name: str, run: Run) -> tuple[str, ...]:
 
 def _chosen_on(run: Run) -> str:
     """On what the best epochs were chosen, in words."""
+    if run.is_converted:
+        return "The models were trained by others, and converted."
     sizes = run.config["data"].get("sizes")
     if run.config["settings"].get("validation_source") == "test":
         return "The best epoch was chosen on the test images, as in the paper."

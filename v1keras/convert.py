@@ -1,0 +1,22 @@
+"""`python -m v1keras.convert`: a checkpoint of others becomes a run."""
+
+import sys
+
+from v1keras import command_line, training
+
+
+def main(config: training.ConvertConfig) -> None:
+    """Converts a checkpoint and says where its run is."""
+    print(training.convert(config).summary())
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command_line.run(
+            main,
+            training.ConvertConfig,
+            prog="v1keras.convert",
+            description="Makes a run directory of a published checkpoint, without "
+            "PyTorch and without running anything in the file.",
+        )
+    )
