@@ -45,7 +45,8 @@ def test_a_converted_run_says_what_it_is(run, golden_dir, photos):
         "model.keras",
         "gabors.npz",
     }
-    assert run.is_finished and run.image_size == 224
+    assert run.is_finished
+    assert (run.image_size, run.crop_fraction) == (224, 0.875)
     assert run.class_names == ("n0", "n1", "n2", "n3", "n4")
     assert run.labels[0] == "name 0"
     assert run.summary().endswith("published: vonenet.pth.tar, converted")

@@ -46,7 +46,7 @@ _IMAGE_SIZE_OF_MIXED = 224
 # offsets of WordNet; its benchmarks show the central 224 of 256 pixels (Hendrycks &
 # Dietterich 2019 made ImageNet-C from these).
 _WORDNET_ID = r"n\d{8}"
-_CROP_FRACTION_OF_IMAGENET = 0.875
+IMAGENET_CROP_FRACTION = 0.875
 _TEST_FRACTION = 0.2
 # Not the caller's seed: runs with different seeds must share their test images.
 _TEST_SEED = 0
@@ -498,7 +498,7 @@ def _usual_crop_fraction(
 ) -> float:
     has_wordnet_ids = all(re.fullmatch(_WORDNET_ID, name) for name in class_names)
     is_imagenet = has_wordnet_ids and common_size() is None
-    return _CROP_FRACTION_OF_IMAGENET if is_imagenet else 1.0
+    return IMAGENET_CROP_FRACTION if is_imagenet else 1.0
 
 
 def _common_size(splits: dict[str, FileList]) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from v1keras.data.datasets import IMAGENET_CROP_FRACTION
 from v1keras.data.folders import find_images
 from v1keras.data.tfds import TfdsImages, open_builder
 from v1keras.files import atomic_write, claim, file_fingerprint, write_json
@@ -107,6 +108,7 @@ def _record(config: ConvertConfig, published: PublishedModel) -> dict[str, Any]:
         "class_names": list(names),
         "display_names": list(display_names),
         "image_size": IMAGE_SIZE,
+        "crop_fraction": IMAGENET_CROP_FRACTION,
         "data": {"name": config.dataset},
         "versions": versions(),
         "result": None,
