@@ -13,6 +13,8 @@ _ENOUGH_IN_A_CELL, _ENOUGH_FOR_A_CHOICE = 1000, 200
 # How much larger than the mean the largest class may be, as a share of the mean, and in
 # standard deviations: a random draw of few images is unequal by itself.
 _UNEQUAL, _BY_CHANCE = 0.5, 4.0
+# More runs than these are counted.
+_NAMED = 6
 
 
 def cautions(
@@ -51,7 +53,8 @@ def cautions(
             if size < _ENOUGH_FOR_A_CHOICE:
                 chosen_on.setdefault(size, []).append(name)
     for size, names in chosen_on.items():
-        which = f"The best epoch of {', '.join(names)} was chosen on"
+        named = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} runs"
+        which = f"The best epoch of {named} was chosen on"
         if size == "test":
             yield (
                 f"{which} the test images, as in the paper: accuracies on clean images "

@@ -101,9 +101,9 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
             axes.set_title(group, loc="left", fontsize=12, fontweight="bold")
         what = (
             f"Accuracy gain over {short_name(table.baseline)} in %, with 95 % intervals; "
-            "grey and dashes: chance"
+            "plain grey and dashes: chance"
             if table.baseline
-            else "Accuracy in %, with 95 % intervals; grey and dashes: chance"
+            else "Accuracy in %, with 95 % intervals; plain grey and dashes: chance"
         )
         figure.text(0.01, 1 - 14 / height, what, va="center")
         with atomic_write(path) as temporary:

@@ -32,8 +32,8 @@ def gains_section(table: RobustnessTable) -> Section:
     panels = Panels(tuple(Panel(g, gain_bars(table, g)) for g in groups))
     note = (
         "Thin lines are 95 % intervals by bootstrap over images. The dashed line is "
-        "chance, where it is on the scale; grey bars are of models whose accuracy has "
-        "an interval that includes it."
+        "chance, where it is on the scale; plain grey bars are of models whose accuracy "
+        "has an interval that includes it."
     )
     title = "Accuracy per category"
     if table.baseline is not None:
