@@ -12,7 +12,13 @@ from export.blessing import NOT_BLESSED, RejectedError
 from export.check_images import CLEAN, CheckImages
 from export.integrity import require_whole
 from export.models_config import list_versions
-from export.runtimes import DEFAULT_SIGNATURE, LITERT, Answers, ask_apart
+from export.runtimes import (
+    DEFAULT_SIGNATURE,
+    LITERT,
+    SAVED_MODEL_FILE,
+    Answers,
+    ask_apart,
+)
 from export.saved_model import LABELS_FILE
 
 KERAS = "keras"
@@ -249,14 +255,16 @@ def baseline_ranking(
     Raises:
         ValueError: if it does not answer.
     """
+    has_saved_model = (Path(version) / SAVED_MODEL_FILE).is_file()
+    endpoint = DEFAULT_SIGNATURE if has_saved_model else LITERT
     try:
-        answers = ask_apart(version, images, batch_size=batch_size)
+        answers = ask_apart(version, images, batch_size=batch_size, endpoint=endpoint)
     except ValueError as error:
         raise ValueError(
             f"the baseline {version}, which is there already, does not answer: {error}; "
             "--baseline=none exports without a comparison"
         ) from error
-    return next(iter(exported_rankings(answers).values()))
+    return answers[endpoint].ranking
 
 
 def bless(evaluation: Evaluation) -> dict:

@@ -1,9 +1,10 @@
 """Exported files answer, in a process that has never seen the Keras model.
 
-`python -m export.runtimes FOLDER IMAGES ANSWERS BATCH_SIZE CROP_FRACTION` loads what lies
-in `FOLDER` the way its users will (TensorFlow's session loader is what TensorFlow Serving
-runs; LiteRT's interpreter is what phones run), asks it about the images of an `.npy` file
-and writes `ANSWERS/<endpoint>.npz`.
+`python -m export.runtimes FOLDER IMAGES ANSWERS BATCH_SIZE CROP_FRACTION [ENDPOINT]` loads
+what lies in `FOLDER` the way its users will (TensorFlow's session loader is what
+TensorFlow Serving runs; LiteRT's interpreter is what phones run), asks it about the images
+of an `.npy` file and writes `ANSWERS/<endpoint>.npz`. Keras cannot be imported there: no
+file may need it.
 """
 
 import dataclasses
@@ -64,6 +65,7 @@ def ask_apart(
     *,
     batch_size: int = 32,
     crop_fraction: float = 1.0,
+    endpoint: str | None = None,
 ) -> dict[str, Answers]:
     """`ask_all` in a process of its own, as those who load the files will be.
 
@@ -77,6 +79,7 @@ def ask_apart(
         package_parent = str(Path(__file__).resolve().parent.parent)
         paths = [package_parent, os.environ.get("PYTHONPATH", "")]
         arguments = [folder, images_path, exchange, batch_size, crop_fraction]
+        arguments += [endpoint] if endpoint else []
         try:
             process = subprocess.run(
                 [sys.executable, "-m", "export.runtimes", *map(str, arguments)],
@@ -109,6 +112,7 @@ def ask_all(
     *,
     batch_size: int = 32,
     crop_fraction: float = 1.0,
+    endpoint: str | None = None,
 ) -> dict[str, Answers]:
     """Asks everything that a version folder holds about the same images.
 
@@ -118,6 +122,8 @@ def ask_all(
         batch_size: int. Images in one request. Defaults to `32`.
         crop_fraction: float. What the SavedModel crops from image files. Defaults to
             `1.0`.
+        endpoint: str or None. The only one that is asked; `None` asks all of them and
+            replays the warm-up requests. Defaults to `None`.
 
     Returns:
         Dict from endpoint to `Answers`. Endpoints are the signatures of the SavedModel,
@@ -125,11 +131,15 @@ def ask_all(
     """
     folder = Path(folder)
     answers = {}
-    if (folder / SAVED_MODEL_FILE).exists():
+    if (folder / SAVED_MODEL_FILE).exists() and endpoint != LITERT:
         answers |= ask_saved_model(
-            folder, images, batch_size=batch_size, crop_fraction=crop_fraction
+            folder,
+            images,
+            batch_size=batch_size,
+            crop_fraction=crop_fraction,
+            endpoint=endpoint,
         )
-    if (folder / LITERT_FILE).exists():
+    if (folder / LITERT_FILE).exists() and endpoint in (None, LITERT):
         answers[LITERT] = ask_litert(
             folder / LITERT_FILE, images, batch_size=batch_size
         )
@@ -142,6 +152,7 @@ def ask_saved_model(
     *,
     batch_size: int = 32,
     crop_fraction: float = 1.0,
+    endpoint: str | None = None,
 ) -> dict[str, Answers]:
     """`ask_all` for a SavedModel, through TensorFlow's session loader.
 
@@ -153,7 +164,7 @@ def ask_saved_model(
     answers = {}
     model = LoadedModel(folder)
     for name, input_name in INPUT_NAMES.items():
-        if name not in model.signatures:
+        if name not in model.signatures or endpoint not in (None, name):
             continue
         asked = images if name == DEFAULT_SIGNATURE else images[:SIGNATURE_IMAGES]
         answers[name] = _ask(
@@ -161,7 +172,7 @@ def ask_saved_model(
             make_request(name, asked, crop_fraction),
             batch_size,
         )
-    if (Path(folder) / WARMUP_FILE).exists():
+    if endpoint is None and (Path(folder) / WARMUP_FILE).exists():
         for name, inputs in read_warmup(folder):
             model.call(name, inputs)
     return answers
@@ -210,12 +221,15 @@ def _read(path: Path) -> Answers:
 
 def main(argv: list[str]) -> None:
     """Answers as the module's docstring says."""
-    folder, images, target, batch_size, crop_fraction = argv
+    folder, images, target, batch_size, crop_fraction, *endpoint = argv
+    # TensorFlow imports it if it can, which takes a fifth of its start.
+    sys.modules["keras"] = None
     answers = ask_all(
         folder,
         np.load(images),
         batch_size=int(batch_size),
         crop_fraction=float(crop_fraction),
+        endpoint=endpoint[0] if endpoint else None,
     )
     for endpoint, found in answers.items():
         fields = {

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.config import VerifyConfig
-from export.integrity import find_faults, read_public_key
+from export.integrity import (
+    CHECKSUMS_FILE,
+    METADATA_FILE,
+    find_faults,
+    read_public_key,
+)
 from export.models_config import list_versions
 from export.rollback import find_version, list_hidden
 from v1keras.command_line import run
@@ -38,7 +43,8 @@ def verify(
     folders = [find_version(out, version, "out") for version in versions]
     if not folders:
         folders = [Path(out)]
-        if not any(Path(out).glob("*.*")):
+        files = (CHECKSUMS_FILE, METADATA_FILE)
+        if not any((Path(out) / name).is_file() for name in files):
             raise FileNotFoundError(f"`out` must hold versions. Received: out={out}")
     return {folder: find_faults(folder, public_key) for folder in folders}
 

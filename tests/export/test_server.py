@@ -1,11 +1,15 @@
 import contextlib
 import json
 import re
+import shutil
+import socket
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
@@ -93,26 +97,65 @@ def test_batching_config_is_what_the_server_parses(root):
     assert message.max_enqueued_batches.value > 0
 
 
+def test_monitoring_config_is_what_the_server_parses(root):
+    """`MonitoringConfig` of TensorFlow Serving, which no package on PyPI holds."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="monitoring.proto", package="serving"
+    )
+    prometheus = file.message_type.add(name="PrometheusConfig")
+    prometheus.field.add(name="enable", number=1, label=1, type=8)
+    prometheus.field.add(name="path", number=2, label=1, type=9)
+    monitoring = file.message_type.add(name="MonitoringConfig")
+    monitoring.field.add(
+        name="prometheus_config",
+        number=1,
+        label=1,
+        type=11,
+        type_name=".serving.PrometheusConfig",
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName("serving.MonitoringConfig")
+    text = (root / "monitoring.config").read_text()
+    message = text_format.Parse(text, message_factory.GetMessageClass(found)())
+    assert message.prometheus_config.enable
+    assert message.prometheus_config.path == "/monitoring/prometheus/metrics"
+
+
 def test_compose_file_mounts_what_the_flags_name(root):
-    text = (root / "docker-compose.yml").read_text()
-    assert "\t" not in text
-    (mount,) = re.findall(r"- \.:(\S+):ro", text)
-    flags = dict(re.findall(r"- --(\w+)=(\S+)", text))
+    compose = yaml.safe_load((root / "docker-compose.yml").read_text())
+    (service,) = compose["services"].values()
+    (volume,) = service["volumes"]
+    source, mount, mode = volume.split(":")
+    assert (source, mode) == (".", "ro")
+    flags = dict(each.removeprefix("--").split("=") for each in service["command"])
     for flag in (
         "model_config_file",
         "batching_parameters_file",
         "monitoring_config_file",
     ):
         assert (root / flags[flag].removeprefix(f"{mount}/")).is_file()
-    assert "tensorflow/serving:" in text
     # Nobody else is let in, and nobody is surprised by another version.
-    assert re.findall(r'- "(.*)"', text) == [
-        "127.0.0.1:8500:8500",
-        "127.0.0.1:8501:8501",
-    ]
-    assert "latest" not in text and "healthcheck:" in text
+    assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+    assert re.fullmatch(
+        r"tensorflow/serving:\$\{TF_SERVING_TAG:-[\d.]+\}", service["image"]
+    )
     # Without it a server that finds labels in its first configuration may not start.
     assert flags["allow_version_labels_for_unavailable_models"] == "true"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_health_check_fails_where_nobody_listens(root):
+    compose = yaml.safe_load((root / "docker-compose.yml").read_text())
+    (service,) = compose["services"].values()
+    kind, *command = service["healthcheck"]["test"]
+    assert kind == "CMD"
+    with socket.create_server(("localhost", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        command[-1] = command[-1].replace("/8501", f"/{port}")
+        assert port in command[-1]
+        assert subprocess.run(command, capture_output=True).returncode == 0
+    assert subprocess.run(command, capture_output=True).returncode != 0
 
 
 class TensorFlowServing:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.requests import INPUT_NAMES, encode_png
+from export.requests import encode_png
 from export.runtimes import ask_saved_model
 from export.trainer import run_fn
 from v1keras.data import draw_shapes
@@ -14,9 +14,12 @@ from v1keras.training import Run
 
 CLASSES = ["circle", "square", "triangle"]
 SIZE = 32
+# Not the name that requests have by default.
+IMAGE_KEY = "photo"
 SETTINGS = {
     "class_names": CLASSES,
     "image_size": SIZE,
+    "image_key": IMAGE_KEY,
     "variant": "no_noise",
     "arch": "resnet18",
     "width": 16,
@@ -30,7 +33,7 @@ SETTINGS = {
 
 def example(image, label):
     features = {
-        "image": tf.train.Feature(
+        IMAGE_KEY: tf.train.Feature(
             bytes_list=tf.train.BytesList(value=[encode_png(image)])
         ),
         "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
@@ -78,12 +81,16 @@ def test_examples_in_saved_model_out(fn_args):
     assert run.config["data"]["sizes"] == {"train": 24, "validation": 9, "test": 9}
     images, _ = draw_shapes(5, image_size=SIZE, seed=9)
     expected = run.load_model().predict(images.astype(np.float32), verbose=0)
-    answers = ask_saved_model(fn_args.serving_model_dir, images)
-    for signature in set(INPUT_NAMES) - {"serve_labels"}:
-        np.testing.assert_allclose(
-            answers[signature].logits, expected, rtol=1e-4, atol=1e-4
-        )
-    assert set(answers["serve_bytes"].classes.ravel()) == set(CLASSES)
+    for signature in ("serving_default", "serve_uint8", "serve_bytes"):
+        folder = fn_args.serving_model_dir
+        (answer,) = ask_saved_model(folder, images, endpoint=signature).values()
+        np.testing.assert_allclose(answer.logits, expected, rtol=1e-4, atol=1e-4)
+        assert set(answer.classes.ravel()) == set(CLASSES)
+    # Examples are named as those that it was trained on.
+    serve = tf.saved_model.load(folder).signatures["serve_examples"]
+    examples = [example(image, 0).SerializeToString() for image in images]
+    answer = serve(examples=tf.constant(examples))
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-4)
 
     # A Trainer that is started again does not train again.
     before = (run.path / "model.keras").stat().st_mtime_ns

@@ -117,6 +117,11 @@ def test_every_flipped_byte_is_noticed(out, capsys):
             assert found[folder] and not any(found[out / n] for n in "134"), path
             flip(path, index)
     assert not verify(folder)[folder]
+    flip(folder / "saved_model.pb", 0)
+    command = [sys.executable, "-m", "export.verify", f"--out={folder}"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stdout == f"{folder}: saved_model.pb changed\n"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from export.litert import convert_to_litert
+from export.litert_metadata import describe
 from export.runtimes import ask_litert
 from export.saved_model import write_saved_model
 from export.source import open_source
@@ -45,6 +46,16 @@ def exported(golden_dir, tmp_path_factory):
                 source.model, quantize=quantize, calibration_images=calibration
             )
         )
+    # What knows no signatures takes a file of one output for one classifier.
+    one_output = describe(
+        convert_to_litert(source.model, outputs=("logits",)),
+        name="student",
+        description="A student.",
+        license=None,
+        files={"labels.txt": "".join(f"{label}\n" for label in source.labels)},
+        labels_file="labels.txt",
+    )
+    (folder / "one_output.tflite").write_bytes(one_output)
     logits = source.model.predict(images.astype(np.float32), verbose=0)
     return folder, logits
 
