@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,8 @@ class Evaluation:
             on clean images.
         thresholds: `Thresholds`.
         reasons: tuple of str. Why it is not enough; empty if it is.
-        warnings: tuple of str. What so few images cannot tell.
+        warnings: tuple of str. Accuracies that may be chance, and what few images cannot
+            tell.
     """
 
     split: str
@@ -142,7 +143,10 @@ def judge_accuracy(
         per_class,
         thresholds,
         tuple(reasons),
-        _warnings(len(images.truth), max(thresholds.keras.values())),
+        (
+            *_warn_of_chance(right, len(labels)),
+            *_warn_of_few(len(images.truth), max(thresholds.keras.values())),
+        ),
     )
 
 
@@ -170,7 +174,22 @@ def _shares(right: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return np.mean(answers, axis=0)
 
 
-def _warnings(count: int, tolerance: float) -> tuple[str, ...]:
+def _warn_of_chance(
+    right: Mapping[str, Mapping[str, np.ndarray]], classes: int
+) -> Iterator[str]:
+    for endpoint in (name for name in _EVALUATED if name in right):
+        hits = right[endpoint][CLEAN]
+        test = scipy.stats.binomtest(
+            int(hits.sum()), len(hits), 1 / classes, alternative="greater"
+        )
+        if test.pvalue > 1 - _CONFIDENCE:
+            yield (
+                f"{endpoint}: accuracy {hits.mean():.1%} on clean images may be chance, "
+                f"which is {1 / classes:.1%}"
+            )
+
+
+def _warn_of_few(count: int, tolerance: float) -> tuple[str, ...]:
     if count >= _MANY_IMAGES:
         return ()
     lost = np.tri(count + 1, count, -1)  # Row k: k of the images are lost.

@@ -72,7 +72,7 @@ def _verify(config: VerifyConfig) -> None:
         damaged = sum(map(bool, found.values()))
         raise ValueError(f"{damaged} of {len(found)} versions are damaged")
     signed = "" if key is None else " and signed by this key"
-    print(f"{len(found)} versions are whole{signed}")
+    print(f"{len(found)} of {len(found)} versions are whole{signed}")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,16 @@ def test_a_loss_that_chance_explains_is_none():
     assert judge({"keras": keras, "litert": noisy[1]}, keras=0.9, repeats=6).reasons
 
 
+@pytest.mark.parametrize("hits,is_warned", [(40, True), (60, False)])
+def test_what_may_be_chance_is_warned_of(hits, is_warned):
+    keras = answers("0011", "0011", "0011", repeats=30)
+    litert = np.roll(keras, 1, -1)
+    litert[:hits] = keras[:hits]
+    found = judge({"keras": keras, "litert": litert}, repeats=30)
+    shown = f"litert: accuracy {hits / 120:.1%} on clean images may be chance"
+    assert [shown in warning for warning in found.warnings] == [True] * is_warned
+
+
 def test_baseline_is_the_newest_version_unless_another_is_named(tmp_path):
     out, other = tmp_path / "out", tmp_path / "other"
     assert find_baseline(None, out, LABELS) is None

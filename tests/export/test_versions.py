@@ -109,7 +109,7 @@ def files_of(folder):
 def test_every_flipped_byte_is_noticed(out, capsys):
     folder = out / "2"
     assert main(["verify", f"--out={out}"]) == 0
-    assert capsys.readouterr().out == "4 versions are whole\n"
+    assert capsys.readouterr().out == "4 of 4 versions are whole\n"
     for path in files_of(folder):
         for index in range(0, path.stat().st_size, 7):
             flip(path, index)
@@ -178,7 +178,7 @@ def test_signatures_tell_whose_version_it_is(keys, tmp_path, capsys):
     folder = make_version(out, 1, key)
     flags = ["verify", f"--out={out}"]
     assert main([*flags, f"--public_key={keys / 'ours.pub'}"]) == 0
-    assert "1 versions are whole and signed by this key" in capsys.readouterr().out
+    assert "1 of 1 versions are whole and signed by this key" in capsys.readouterr().out
     assert main([*flags, f"--public_key={keys / 'theirs.pub'}"]) == 2
     assert f"{folder}: SHA256SUMS.sig not by this key" in capsys.readouterr().out
     # New checksums of a changed file are not signed.
