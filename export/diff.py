@@ -65,8 +65,10 @@ def compare_versions(old: str | os.PathLike, new: str | os.PathLike) -> list[str
     """
     before, after = (_read(Path(folder)) for folder in (old, new))
     classes = [dict.fromkeys(each.pop("class_names")) for each in (before, after)]
-    lines = [f"class added: {name}" for name in classes[1] if name not in classes[0]]
-    lines += [f"class removed: {name}" for name in classes[0] if name not in classes[1]]
+    lines = [f"class added: {name!r}" for name in classes[1] if name not in classes[0]]
+    lines += [
+        f"class removed: {name!r}" for name in classes[0] if name not in classes[1]
+    ]
     if not lines and list(classes[0]) != list(classes[1]):
         lines.append("classes: in another order")
     before, after = (dict(_flatten(each)) for each in (before, after))
@@ -106,4 +108,5 @@ def _flatten(value: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple, An
 def _show(kind: str, value: Any) -> str:
     if value is None:
         return "none"
-    return _UNITS.get(kind, str)(value)
+    # Names are shown with what a terminal would act on escaped.
+    return _UNITS.get(kind, repr)(value)

@@ -231,7 +231,7 @@ def test_a_comparison_shows_what_changed(tmp_path, capsys):
     make_version(
         tmp_path,
         2,
-        class_names=["cat", "owl"],
+        class_names=["cat", "owl\x1b[2J\u2028"],
         accuracy={"litert": {"clean": 0.75}},
         bytes={"tflite": 1_200_000, "savedmodel": 5_000_000},
         runs=[{"settings": {"epochs": 60}, "class_names": ["cat", "owl"]}],
@@ -240,8 +240,8 @@ def test_a_comparison_shows_what_changed(tmp_path, capsys):
     assert main(["diff", f"--out={tmp_path}", "--new=2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "1 -> 2",
-        "  class added: owl",
-        "  class removed: dog",
+        "  class added: 'owl\\x1b[2J\\u2028'",
+        "  class removed: 'dog'",
         "  accuracy litert clean: 50.0% -> 75.0%",
         "  bytes tflite: 1.000 MB -> 1.200 MB",
         "  bytes savedmodel: none -> 5.000 MB",
