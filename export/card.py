@@ -3,11 +3,10 @@
 Markdown with the front matter that model hubs read, such as Hugging Face's.
 """
 
-import csv
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from export.check_images import CLEAN
 from export.evaluator import BASELINE, KERAS
 from v1keras.evaluation.report.blocks import printable
 from v1keras.files import write_text
+from v1keras.reading import read_table, reading
 from v1keras.training import Run
 from v1keras.v1 import Variant
 
@@ -26,6 +26,21 @@ CARD_FILE = "MODEL_CARD.md"
 
 _CELLS_FILE, _SUMMARY_FILE = "robustness.csv", "summary.csv"
 _GROUPS = ("clean", "noise", "blur", "weather", "digital", "mean")
+_ENDS = ("", "_low", "_high")
+_CELL_COLUMNS = {
+    "model": str,
+    "role": str,
+    "corruption": str,
+    "severity": int,
+    "accuracy": float,
+    "low": float | None,
+    "high": float | None,
+    "expected_calibration_error": float | None,
+    "negative_log_likelihood": float | None,
+    "brier_score": float | None,
+    "images": int,
+    "noise_samples": int,
+}
 # Where things lay on the machine that trained says nothing about the model.
 _LOCAL_SETTINGS = ("out", "data_dir", "strategy", "dataset", "members", "variant")
 # Those of https://huggingface.co/docs/hub/repositories-licenses that weights often have.
@@ -51,8 +66,8 @@ class Robustness:
             means, where there is such a file.
     """
 
-    cells: tuple[Mapping[str, str], ...]
-    summary: Mapping[str, str] | None
+    cells: tuple[Mapping[str, Any], ...]
+    summary: Mapping[str, Any] | None
 
 
 def read_robustness(
@@ -81,21 +96,24 @@ def read_robustness(
         file = Path(evaluation)
         file = file / _CELLS_FILE if file.is_dir() else file
     summary = file.with_name(_SUMMARY_FILE)
-    try:
-        cells = tuple(_rows_about(runs, file))
-        means = list(_rows_about(runs, summary)) if summary.is_file() else []
-        if not any(row["corruption"] == "clean" for row in cells):
-            name = runs[0].name if len(runs) == 1 else "an ensemble"
-            raise ValueError(
-                "`evaluation` must be of the exported model. Received: "
-                f"evaluation={file}, which says nothing about {name}"
-            )
-    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+    remedy = "`evaluation` must be a table of v1keras.evaluate, which writes it anew"
+    cells = _rows_about(runs, read_table(file, _CELL_COLUMNS, remedy))
+    if not any(row["corruption"] == "clean" for row in cells):
+        name = runs[0].name if len(runs) == 1 else "an ensemble"
         raise ValueError(
-            "`evaluation` must be a table of v1keras.evaluate. "
-            f"Received: evaluation={file}"
-        ) from error
-    return Robustness(cells, means[0] if means else None)
+            "`evaluation` must be of the exported model. Received: "
+            f"evaluation={file}, which says nothing about {name}"
+        )
+    means = []
+    if summary.is_file():
+        groups = {name + end: float | None for name in _GROUPS for end in _ENDS}
+        columns = {"model": str, "role": str, "clean": float}
+        rows = read_table(summary, columns, remedy, optional=groups)
+        means = _rows_about(runs, rows)
+        for group in (name for name in _GROUPS if means and name in means[0]):
+            with reading(summary, remedy):
+                _ = [means[0][group + end] for end in _ENDS]
+    return Robustness(tuple(cells), means[0] if means else None)
 
 
 def write_card(
@@ -204,13 +222,13 @@ def _front_matter(
         split = "test"
         row = robustness.summary or _split(robustness)[0]
         results = [
-            (title, float(row[key]))
+            (title, row[key])
             for title, key in (
                 ("Accuracy on clean images", "clean"),
                 ("Accuracy on clean images", "accuracy"),
                 ("Mean accuracy under corruption", "mean"),
             )
-            if row.get(key)
+            if row.get(key) is not None
         ]
     data = _line(Path(metadata["runs"][0]["data"]["name"]).name)
     tags = ["image-classification", "robustness"]
@@ -319,11 +337,11 @@ def _robustness(robustness: Robustness) -> dict[str, Any]:
     }
     return {
         "images": clean["images"],
-        "draws": int(clean["noise_samples"]),
+        "draws": clean["noise_samples"],
         "groups": [
             (group, _interval(summary, f"{group}_", group))
             for group in _GROUPS
-            if summary.get(group)
+            if summary.get(group) is not None
         ]
         if summary
         else [("clean", _interval(clean, "", "accuracy"))],
@@ -345,34 +363,34 @@ def _robustness(robustness: Robustness) -> dict[str, Any]:
 
 def _split(
     robustness: Robustness,
-) -> tuple[Mapping[str, str], list[Mapping[str, str]]]:
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     """The row of clean images, and those of corrupted ones."""
     clean = [row for row in robustness.cells if row["corruption"] == "clean"]
     return clean[0], [row for row in robustness.cells if row["corruption"] != "clean"]
 
 
-def _rows_about(runs: Sequence[Run], file: Path) -> Iterator[dict[str, str]]:
+def _rows_about(
+    runs: Sequence[Run], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The rows of a table that are about a run, or about the ensemble of runs."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            ensemble = row["role"] == "ensemble"
-            # Where two runs share a folder's name, an evaluation tells them apart by
-            # more of their paths.
-            named = Path(row["model"]).name == runs[0].name
-            if ensemble == (len(runs) > 1) and (ensemble or named):
-                yield row
+    if len(runs) > 1:
+        return [row for row in rows if row["role"] == "ensemble"]
+    # Where two runs share a folder's name, an evaluation tells them apart by more of
+    # their paths.
+    own = [row for row in rows if Path(row["model"]).name == runs[0].name]
+    return [row for row in own if row["role"] != "ensemble"]
 
 
-def _interval(row: Mapping[str, str], prefix: str, key: str) -> str:
+def _interval(row: Mapping[str, Any], prefix: str, key: str) -> str:
     value, low, high = row[key], row[f"{prefix}low"], row[f"{prefix}high"]
-    if not value:
+    if value is None:
         return "-"
-    text = _percent(float(value))
-    if low and high:
-        text += f" [{_percent(float(low))}, {_percent(float(high))}]"
+    text = _percent(value)
+    if low is not None and high is not None:
+        text += f" [{_percent(low)}, {_percent(high)}]"
     return text
 
 
-def _mean(rows: Sequence[Mapping[str, str]], key: str) -> str:
-    values = [float(row[key]) for row in rows if row[key]]
+def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> str:
+    values = [row[key] for row in rows if row[key] is not None]
     return f"{sum(values) / len(values):.3f}" if values else "-"

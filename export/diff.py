@@ -1,14 +1,14 @@
 """What has changed between two versions: classes, quality, sizes, and all the rest."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from export.integrity import METADATA_FILE, require_whole
 from export.models_config import list_versions
 from export.rollback import find_version
+from v1keras.reading import read_json
 
 # Each run repeats them.
 _NAMES = ("class_names", "display_names")
@@ -82,9 +82,13 @@ def compare_versions(old: str | os.PathLike, new: str | os.PathLike) -> list[str
     return lines
 
 
+class _Metadata(TypedDict):
+    runs: NotRequired[list[dict[str, Any]]]
+
+
 def _read(folder: Path) -> dict[str, Any]:
     require_whole(folder, str(folder))
-    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+    metadata = read_json(folder / METADATA_FILE, _Metadata, "export the version again")
     for name in ("version", "created", "sha256"):  # They differ by their nature.
         metadata.pop(name, None)
     for run in metadata.get("runs", ()):

@@ -20,6 +20,7 @@ from export.runtimes import (
     ask_apart,
 )
 from export.saved_model import LABELS_FILE
+from v1keras.reading import read_text
 
 KERAS = "keras"
 BASELINE = "baseline"
@@ -248,11 +249,13 @@ def find_baseline(
             f"{error}; roll back to a version that is whole, or export without a "
             "comparison by --baseline=none"
         ) from error
-    served = (path / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    remedy = "put back a copy of it, or set --baseline=none"
+    served = read_text(path / LABELS_FILE, remedy).removesuffix("\n").split("\n")
     if served != list(labels):
         raise ValueError(
             "`baseline` must have the labels of the run, or be none, which exports "
-            f"without a comparison. Received: baseline={path}"
+            f"without a comparison. Received: baseline={path} with other ones in its "
+            f"{LABELS_FILE}"
         )
     return path
 

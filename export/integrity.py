@@ -11,9 +11,10 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from v1keras.files import file_fingerprint, write_text
+from v1keras.files import checksums, write_text
+from v1keras.reading import read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 CHECKSUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "SHA256SUMS.sig"
 METADATA_FILE = "metadata.json"
+
+
+class _Checksums(TypedDict):
+    sha256: dict[str, str]
 
 
 def seal(folder: str | os.PathLike, key: "Ed25519PrivateKey | None" = None) -> None:
@@ -41,16 +46,6 @@ def seal(folder: str | os.PathLike, key: "Ed25519PrivateKey | None" = None) -> N
     if key is not None:
         content = (folder / CHECKSUMS_FILE).read_bytes()
         (folder / SIGNATURE_FILE).write_bytes(key.sign(content))
-
-
-def checksums(folder: str | os.PathLike) -> dict[str, str]:
-    """SHA-256 digests of all files, by their paths within a folder."""
-    folder = Path(folder)
-    return {
-        path.relative_to(folder).as_posix(): file_fingerprint(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def find_faults(
@@ -117,8 +112,9 @@ def has_checksums(folder: str | os.PathLike) -> bool:
 def _read_checksums(folder: Path) -> dict[str, str]:
     if not has_checksums(folder):
         # Version 0.1.0 had them there, without those of the description itself.
-        text = (folder / METADATA_FILE).read_text(encoding="utf-8")
-        return dict(json.loads(text)["sha256"])
+        return read_json(folder / METADATA_FILE, _Checksums, "export it again")[
+            "sha256"
+        ]
     lines = (folder / CHECKSUMS_FILE).read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 

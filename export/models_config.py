@@ -12,6 +12,7 @@ from pathlib import Path
 
 from export.runtimes import SAVED_MODEL_FILE
 from v1keras.files import write_text
+from v1keras.reading import read_text
 
 MODELS_FILE = "models.config"
 MOUNT = "/models"
@@ -43,7 +44,7 @@ def write_models_config(
         name: found for name, found in loadable_versions(root).items() if is_name(name)
     }
     text = models_config(served, labels)
-    if text != (root / MODELS_FILE).read_text(encoding="utf-8"):
+    if text.encode() != (root / MODELS_FILE).read_bytes():
         write_text(root / MODELS_FILE, text)
     return served
 
@@ -55,8 +56,9 @@ def read_labels(root: str | os.PathLike) -> dict[str, dict[str, int]]:
         return {}
     labels: dict[str, dict[str, int]] = {}
     name = ""
-    pattern = r'\bname: "([^"]*)"|version_labels \{ key: "([^"]*)" value: (\d+) \}'
-    for found in re.finditer(pattern, file.read_text(encoding="utf-8")):
+    pattern = r'\bname: "([^"]*)"|version_labels \{ key: "([^"]*)" value: (\d{1,19}) \}'
+    text = read_text(file, "`python -m export.server` writes it anew, without labels")
+    for found in re.finditer(pattern, text):
         if found[2] is None:
             name = found[1]
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from export.models_config import list_versions, read_labels, refresh
 from export.rollback import HIDDEN_FOLDER, list_hidden
-from v1keras.files import temporary_path
+from v1keras.files import synchronize, synchronize_entry, temporary_path
 from v1keras.locks import lock_folder
 
 
@@ -71,7 +71,7 @@ def publish(
         target = out / str(number)
         if finish is not None:
             finish(number)
-        _synchronize(folder)
+        synchronize(folder)
         try:
             # Renaming a folder never replaces one that holds files.
             Path(folder).rename(target)
@@ -80,7 +80,7 @@ def publish(
                 raise
             number += 1
         else:
-            _synchronize_entry(out)
+            synchronize_entry(out)
             return target
 
 
@@ -143,19 +143,3 @@ def push(
         )
         keep(out, count, spare=set(labelled.values()))
     return path
-
-
-def _synchronize(folder: str | os.PathLike) -> None:
-    """Flushes the files to disk, so that a power cut cannot leave empty ones."""
-    for path in Path(folder).rglob("*"):
-        _synchronize_entry(path)
-    _synchronize_entry(folder)
-
-
-def _synchronize_entry(path: str | os.PathLike) -> None:
-    """Flushes a file, or the entries of a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -50,6 +51,31 @@ def real_data_dir() -> Path:
     if not all((folder / name).is_dir() for name in _REAL_DATA):
         pytest.skip(f"no real images in {folder}; V1KERAS_DATA may name a folder")
     return folder
+
+
+@pytest.fixture
+def read_only():
+    """A function that makes a folder one that cannot be written, by root either."""
+    mounted, changed = [], []
+
+    def make(folder: Path) -> Path:
+        if os.geteuid() == 0:
+            bind = ["mount", "--bind", folder, folder]
+            if subprocess.run(bind, capture_output=True).returncode:
+                pytest.skip("this root may not mount")
+            mounted.append(folder)
+            again = ["mount", "-o", "remount,ro,bind", folder]
+            subprocess.run(again, check=True)
+        else:
+            changed.append(folder)
+            folder.chmod(0o555)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+    for folder in changed:
+        folder.chmod(0o755)
 
 
 def _unpack(archive: Path, target: Path) -> None:

@@ -1,10 +1,16 @@
+import contextlib
 import json
 import math
+import os
+import resource
+import signal
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from v1keras.files import atomic_write, claim, write_json
+from v1keras.files import atomic_write, claim, require_writable, write_json
 
 
 def test_replaces_whole_files_only(tmp_path):
@@ -32,6 +38,76 @@ def test_json_holds_finite_numbers_only(tmp_path, value, entry):
     with pytest.raises(ValueError, match=f"{file} must hold finite .*{entry}"):
         write_json(file, value)
     assert file.read_text() == before
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """What a full disk does, in this process: files cannot grow beyond some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+WRITERS = {
+    "a.json": lambda path: path.write_text("x" * 200_000),
+    "a.npy": lambda path: np.save(path, np.zeros(25_000)),
+    "a.npz": lambda path: np.savez(path, a=np.zeros(25_000)),
+    "a.keras": lambda path: keras.Sequential(
+        [keras.Input((100,)), keras.layers.Dense(500)]
+    ).save(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_named_with_the_file_and_loses_nothing(tmp_path, name):
+    file = tmp_path / "folder" / name
+    with atomic_write(file) as temporary:
+        temporary.write_text("good")
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(OSError, match=rf"(disk full|too large).*folder/{name}"),
+        atomic_write(file) as temporary,
+    ):
+        WRITERS[name](temporary)
+    assert file.read_text() == "good"
+    assert [path.name for path in file.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_replaces_the_only_copy_is_on_the_disk_before(
+    tmp_path, monkeypatch, is_folder
+):
+    calls, flush = [], os.fsync
+    target = tmp_path / "result"
+
+    def note(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        calls.append((os.path.relpath(path, tmp_path), target.exists()))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with atomic_write(target) as temporary:
+        if is_folder:
+            temporary.mkdir()
+            (temporary / "inner").write_text("x")
+        else:
+            temporary.write_text("x")
+    own = [temporary.name, *([f"{temporary.name}/inner"] if is_folder else [])]
+    assert sorted(calls) == sorted([(".", True), *((name, False) for name in own)])
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, read_only):
+    require_writable(tmp_path / "new" / "inner")
+    assert not (tmp_path / "new").exists()
+    folder = read_only(tmp_path)
+    for each in (folder, folder / "new"):
+        with pytest.raises(OSError, match=rf"`csv` must be .*{each}"):
+            require_writable(each, "csv")
 
 
 def test_folders_too(tmp_path):
@@ -84,9 +160,11 @@ def test_what_else_differs_is_asked_for_last(tmp_path):
     write_json(tmp_path / "r.json", {"a": 1, "sizes": [3]})
     common = {"record": "r.json", "what": "run"}
     changes = [lambda record: [f"{record['sizes'][0]} images"], lambda record: []]
-    with pytest.raises(FileExistsError, match=r"which has 3 images$"):
+    with pytest.raises(FileExistsError, match=r"by its r\.json has 3 images$"):
         claim(tmp_path, expected={"a": 1}, changes=changes[0], **common)
-    with pytest.raises(FileExistsError, match=r"which has a=1 instead of a=2$"):
+    with pytest.raises(
+        FileExistsError, match=r"by its r\.json has a=1 instead of a=2$"
+    ):
         claim(tmp_path, expected={"a": 2}, changes=changes[0], **common)
     assert claim(tmp_path, expected={"a": 1}, changes=changes[1], **common)["a"] == 1
 

@@ -1,16 +1,20 @@
 """Writing files so that nobody ever sees half of one."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from v1keras.reading import read_json
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
 
@@ -27,7 +31,7 @@ def is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike, *, flush: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path` and renames it into place at the end.
 
     The temporary name keeps the suffix of `path` (Keras and NumPy look at it) and
@@ -36,9 +40,14 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: str or path. The file to be written. Missing parent folders are made.
+        flush: bool. Whether it has reached the disk before it replaces what was there,
+            so that a power cut leaves one of the two. Defaults to `True`.
 
     Yields:
         The temporary path to write to.
+
+    Raises:
+        OSError: if it cannot be written, as on a full disk; it names `path`.
 
     Example:
 
@@ -51,12 +60,40 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     temporary = temporary_path(path)
     try:
         yield temporary
+        if flush:
+            synchronize(temporary)
         temporary.replace(path)
+        if flush:
+            synchronize_entry(path.parent)
+    except OSError as error:
+        # In the middle of a write it names no file, and a temporary one helps nobody.
+        if error.filename not in (None, str(temporary)):
+            raise
+        number, what = error.errno or errno.EIO, f"{error} (is the disk full?)"
+        if error.errno:
+            what = os.strerror(error.errno)
+        raise OSError(number, what, str(path)) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def synchronize(path: str | os.PathLike) -> None:
+    """Flushes a file, or a folder with all that is in it, to disk."""
+    for inner in Path(path).rglob("*"):
+        synchronize_entry(inner)
+    synchronize_entry(path)
+
+
+def synchronize_entry(path: str | os.PathLike) -> None:
+    """Flushes a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -107,6 +144,37 @@ def file_fingerprint(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checksums(folder: str | os.PathLike) -> dict[str, str]:
+    """SHA-256 digests of all files, by their paths within a folder."""
+    folder = Path(folder)
+    return {
+        path.relative_to(folder).as_posix(): file_fingerprint(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def require_writable(folder: str | os.PathLike, name: str = "out") -> None:
+    """Refuses a folder that cannot be written, before the work and not after it.
+
+    Args:
+        folder: str or path. It need not exist.
+        name: str. The argument that names it, for messages. Defaults to `"out"`.
+
+    Raises:
+        OSError: if no file can be made in it.
+    """
+    folder = Path(folder)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise OSError(
+            f"`{name}` must be a folder that can be written. Received: "
+            f"{name}={folder} ({error.strerror})"
+        ) from error
+
+
 def claim(
     folder: str | os.PathLike,
     record: str,
@@ -155,10 +223,11 @@ def claim(
     stored, different = None, []
     if file.is_file():
         with contextlib.suppress(ValueError):
-            stored = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(stored, dict):
-        different = [f"no readable {record}"]
+            stored = read_json(file, dict, "")
+    if stored is None:
+        has, different = "has", [f"no readable {record}"]
     else:
+        has = f"by its {record} has"
         plain = json.loads(json.dumps([dict(expected), dict(defaults or {})]))
         different = list(_differences(stored, *plain))
         if changes is not None and not different:
@@ -166,7 +235,7 @@ def claim(
     if different:
         raise FileExistsError(
             f"`{name}` must be a new folder or hold the same {what}, which is then "
-            f"resumed. Received: {name}={folder}, which has "
+            f"resumed. Received: {name}={folder}, which {has} "
             f"{', '.join(different[:3])}"
         )
     return stored

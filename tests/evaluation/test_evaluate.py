@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
 
@@ -85,6 +86,60 @@ def test_from_runs_to_report(tmp_path, make_run, capsys, monkeypatch):
     assert (out / "report.html").read_text() == first
     assert run(*arguments, "--seed=1") == 2
     assert "seed=0 instead of seed=1" in capsys.readouterr().err
+
+
+def rows_of(folder):
+    with (folder / "robustness.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_keeps_its_larger_table(tmp_path, make_run, capsys):
+    path = make_run("base", "base")
+    common = (f"--models={path}", f"--dataset={DATASET}", "--bootstrap=50")
+
+    def shown(name, *flags):
+        assert run(*common, *flags, f"--out={tmp_path / name}") == 0
+        return len(rows_of(tmp_path / name)), capsys.readouterr().out
+
+    contrast = "--corruptions=contrast"
+    assert shown("small", contrast, "--severities=1", "--max_images=9")[0] == 2
+    assert len(rows_of(tmp_path / "base")) == 2
+    # More corruptions, then fewer images of them, then the same again.
+    assert shown("whole", contrast, "--severities=1,5")[0] == 3
+    for name, flags in {
+        "few": ("--severities=1,5", "--max_images=9"),
+        "one": ("--severities=1",),
+    }.items():
+        assert (
+            "of more images in all, 72 instead of" in shown(name, contrast, *flags)[1]
+        )
+        assert len(rows_of(tmp_path / "base")) == 3
+    assert "not copied" not in shown("again", contrast, "--severities=1,5")[1]
+    # What is of an earlier model, or damaged, is worth nothing.
+    file = tmp_path / "base" / "robustness.csv"
+    os.utime(file, (0, 0))
+    shown("newer", contrast, "--severities=1")
+    assert len(rows_of(tmp_path / "base")) == 2
+    file.write_text("images\nmany\n")
+    shown("few2", "--corrupted=none", "--max_images=9")
+    assert len(rows_of(tmp_path / "base")) == 1
+
+
+def test_runs_that_cannot_be_written_are_evaluated(
+    tmp_path, make_run, capsys, read_only
+):
+    path = make_run("runs/base", "base")
+    read_only(tmp_path / "runs")
+    common = f"--models={path}", f"--dataset={DATASET}", "--corrupted=none"
+    out = tmp_path / "out"
+    assert run(*common, "--bootstrap=50", f"--out={out}") == 0
+    printed = capsys.readouterr().out
+    assert f"{out}/robustness.csv is not copied to {path}, which cannot" in printed
+    assert len(rows_of(out)) == 1
+    assert run(*common, f"--out={tmp_path / 'runs/out'}") == 2
+    captured = capsys.readouterr()
+    assert "`out` must be a folder that can be written" in captured.err
+    assert captured.out == ""
 
 
 def test_seeds_name_the_runs_of_a_variant(tmp_path, make_run, capsys):

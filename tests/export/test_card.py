@@ -306,5 +306,5 @@ def test_evaluations_that_do_not_fit_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="says nothing about student"):
         read_robustness([run], str(tmp_path / "other"))
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="must be a table"):
+    with pytest.raises(ValueError, match=r"notes\.csv.*no column .*must be a table"):
         read_robustness([run], str(tmp_path / "notes.csv"))

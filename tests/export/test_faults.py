@@ -70,7 +70,7 @@ def test_killed_at_any_stage_and_started_again(runs, tmp_path):
             "_evaluate",
             "write_card",
         ),
-        "pusher": ("_synchronize",),
+        "pusher": ("synchronize",),
     }
     for module, functions in stages.items():
         for function in functions:

@@ -139,6 +139,20 @@ def test_receptive_fields_of_a_file(tiny, change, tmp_path):
         train(config)
 
 
+def test_a_finished_run_without_its_model_is_not_finished_work(tiny, change):
+    config = change(tiny, epochs=1)
+    run = train(config)
+    (run.path / "model.keras").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.keras.*though it is finished"):
+        train(config)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tiny, change, read_only):
+    folder = read_only(Path(tiny.out).parent)
+    with pytest.raises(OSError, match=f"`out` must be .*{folder}"):
+        train(change(tiny, dataset="/nonexistent/images"))
+
+
 def test_a_refused_run_leaves_nothing_behind(tiny, change):
     with pytest.raises(FileNotFoundError):
         train(change(tiny, dataset="/nonexistent/images"))
@@ -148,14 +162,14 @@ def test_a_refused_run_leaves_nothing_behind(tiny, change):
 def test_a_truncated_checkpoint_or_model_is_a_clear_error(tiny, change):
     run = train(change(tiny, epochs=1))
     (run.path / "model.keras").write_bytes(b"PK\x03\x04half")
-    with pytest.raises(ValueError, match=r"must be undamaged.*model.keras"):
+    with pytest.raises(ValueError, match=r"model\.keras is damaged"):
         run.load_model()
     config = json.loads((run.path / "config.json").read_text())
     config["result"] = None
     (run.path / "config.json").write_text(json.dumps(config))
     (weights_file,) = run.path.rglob("*.weights.h5")
     weights_file.write_bytes(weights_file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint must be undamaged.*epoch_0001"):
+    with pytest.raises(ValueError, match=r"epoch_0001/.* is damaged"):
         train(change(tiny, epochs=1))
 
 
@@ -165,10 +179,10 @@ def test_opening_what_is_no_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold config"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{half")
-    with pytest.raises(ValueError, match="configuration of a run must be JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text('{"kind": "member", "settings": {}}')
-    with pytest.raises(ValueError, match="without name, variant"):
+    with pytest.raises(ValueError, match=r"no entry .*name, variant"):
         Run.open(tmp_path)
 
 

@@ -81,7 +81,9 @@ def write_chunk(config: CorruptionsConfig, chunk: Chunk) -> int:
             for position, image in zip(missing, corrupted, strict=True):
                 bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _, encoded = cv2.imencode(suffix, bgr, options)
-                with atomic_write(folder / chunk.files[position]) as temporary:
+                with atomic_write(
+                    folder / chunk.files[position], flush=False
+                ) as temporary:
                     temporary.write_bytes(encoded.tobytes())
     return len(chunk.files) * len(config.corruptions) * len(config.severities)
 

@@ -26,6 +26,7 @@ from v1keras.data.folders import (
 )
 from v1keras.data.images import ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
+from v1keras.reading import read_array
 
 _ACCEPTED = (
     "`path` must be a folder in the layout of ImageNet-C "
@@ -40,6 +41,7 @@ _CIFAR10 = (
 )  # fmt: skip
 # The archive of Tiny ImageNet-C has folders of all classes of ImageNet here.
 _WITH_FURTHER_CLASSES = "frost"
+_DOWNLOAD = "fetch the data set again"
 # Images, labels and ids of a cell.
 _Cell = tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]
 
@@ -150,30 +152,29 @@ class _NpySet(CorruptedSet):
     """One array a corruption, severities one after the other, and `labels.npy`."""
 
     def __post_init__(self) -> None:
-        self._labels = np.load(Path(self.name) / "labels.npy")
-        if self._labels.ndim != 1 or len(self._labels) % len(SEVERITIES):
+        self._labels = read_array(
+            Path(self.name) / "labels.npy", _DOWNLOAD, dtype=np.integer, shape=(None,)
+        )
+        count = len(self._labels)
+        if not count or count % len(SEVERITIES) or self._labels.min() < 0:
             raise ValueError(
-                "`labels.npy` must hold as many labels for each of the 5 severities. "
-                f"Received: shape {self._labels.shape} in {self.name}"
+                "`labels.npy` must hold as many labels, from 0 on, for each of the 5 "
+                f"severities. Received: shape {self._labels.shape}, minimum "
+                f"{self._labels.min(initial=0)} in {self.name}/labels.npy"
             )
-        count = int(self._labels.max()) + 1
-        _check_indexed_classes(self.class_names, count, self.name)
+        place = f"{self.name}/labels.npy"
+        _check_indexed_classes(self.class_names, int(self._labels.max()) + 1, place)
         for path in sorted(set(self.sources.values())):
-            self._check_archive(path)
+            self._open_archive(path)
 
-    def _check_archive(self, path: str) -> None:
-        stored, count = np.load(path, mmap_mode="r"), len(self._labels)
-        is_rgb = stored.ndim == 4 and stored.shape[3] == 3
-        if not is_rgb or len(stored) != count or stored.dtype != np.uint8:
-            raise ValueError(
-                f"`{Path(path).name}` must hold uint8 RGB images ({count}, H, W, 3). "
-                f"Received: {stored.dtype} {stored.shape} in {path}"
-            )
+    def _open_archive(self, path: str) -> np.ndarray:
+        shape = (len(self._labels), None, None, 3)
+        return read_array(path, _DOWNLOAD, dtype=np.uint8, shape=shape, mmap=True)
 
     def _read(self, source: str, severity: int) -> _Cell:
         count = len(self._labels) // len(SEVERITIES)
         part = slice((severity - 1) * count, severity * count)
-        stored = np.load(source, mmap_mode="r")[part]
+        stored = self._open_archive(source)[part]
         images = np.empty((count, self.image_size, self.image_size, 3), np.uint8)
         read_many(lambda i: fit_image(np.asarray(stored[i]), self.image_size), images)
         return images, self._labels[part].astype(np.int32), map(str, range(count))

@@ -16,6 +16,7 @@ import numpy as np
 
 from v1keras.data.decoding import read_orientation
 from v1keras.data.images import SUFFIXES, read_file
+from v1keras.reading import read_text
 
 # Training, training_set, seg_train, Test, testing, valid, validation-images, ...
 _SPLIT_FOLDER = re.compile(
@@ -26,6 +27,7 @@ _SPLIT_FOLDER = re.compile(
 _ROLES = ("train", "test", "val")
 _USUAL_NAMES = ("train", "test", "val", "validation")
 _HASHED_FILES = 1024
+_DOWNLOAD = "fetch the data set again"
 # `os.path` instead of `Path` in the loops over files (the marked lines): it is several
 # times faster, which counts for the million files of ImageNet.
 
@@ -298,7 +300,8 @@ def _tiny_imagenet(
     label_of = {name: label for label, name in enumerate(class_names)}
     annotations = root / "val" / "val_annotations.txt"
     rows = []
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    lines = read_text(annotations, _DOWNLOAD).splitlines()
+    for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) < 2:
             raise ValueError(
@@ -388,7 +391,7 @@ def _display_names(root: Path, class_names: Sequence[str]) -> tuple[str, ...]:
     words = root / "words.txt"
     meanings = {}
     if words.is_file():
-        for line in words.read_text(encoding="utf-8").splitlines():
+        for line in read_text(words, _DOWNLOAD).splitlines():
             wnid, _, meaning = line.partition("\t")
             meanings[wnid] = meaning
     short = [meanings.get(name, name).split(",")[0].strip() for name in class_names]

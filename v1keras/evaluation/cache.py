@@ -2,21 +2,22 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from v1keras.evaluation.cells import CLEAN, Cell
 from v1keras.files import atomic_write, claim, write_json
+from v1keras.reading import check_array, open_archive, read_json
 
 # The folder of the logits within that of an evaluation.
 LOGITS = "logits"
 MANIFEST = "manifest.json"
 _PREFIX = "logits/"
 _SAMPLE, _SAMPLE_ID = "sample", "sample_id"
+_REMEDY = "remove it, and its cell is computed again"
 
 
 class Sample(NamedTuple):
@@ -29,6 +30,11 @@ class Sample(NamedTuple):
 
     image: np.ndarray
     id: str | None = None
+
+
+class _Manifest(TypedDict):
+    settings: dict[str, Any]
+    models: dict[str, str]
 
 
 class CellLogits(NamedTuple):
@@ -85,14 +91,15 @@ class LogitCache:
         self._stored = claim(
             self.path, MANIFEST, {"settings": self.settings}, what="evaluation"
         )
-        stored = (self._stored or {"models": {}})["models"]
+        stored = _read_manifest(self.path)["models"] if self._stored else {}
         changed = [
             name for name in models if stored.get(name, models[name]) != models[name]
         ]
         if changed:
             raise FileExistsError(
                 f"`models` must have the weights that {self.path} holds logits of, or "
-                f"new names. Received: other weights of {', '.join(changed)}"
+                f"new names. Received: other weights of {', '.join(changed)} than those "
+                f"in its {MANIFEST}"
             )
         self.fingerprints = {**stored, **models}
         self._known: dict[Cell, set[str]] = {}
@@ -108,12 +115,11 @@ class LogitCache:
 
         Raises:
             FileNotFoundError: if the folder is none.
+            ValueError: if its manifest is damaged.
         """
         if not cls.exists(path):
             raise FileNotFoundError(f"{path} is not a folder of logits.")
-        stored = claim(
-            path, MANIFEST, {"settings": {}, "models": {}}, what="evaluation"
-        )
+        stored = _read_manifest(Path(path))
         return cls(path, stored["settings"], stored["models"])
 
     def file(self, cell: Cell) -> Path:
@@ -130,10 +136,10 @@ class LogitCache:
         if cell not in self._known:
             self._known[cell] = set()
             if self.file(cell).is_file():
-                with _load(self.file(cell)) as data:
+                with open_archive(self.file(cell), _REMEDY) as data:
                     self._known[cell] = {
                         key.removeprefix(_PREFIX)
-                        for key in data.files
+                        for key in data
                         if key.startswith(_PREFIX)
                     }
         return self._known[cell]
@@ -156,13 +162,21 @@ class LogitCache:
         missing = sorted(set(names) - self.models(cell))
         if missing or not names:
             raise FileNotFoundError(
-                f"{self.path} holds no logits of {', '.join(missing) or 'any model'} "
-                f"for {cell}."
+                f"{self.file(cell)} holds no logits of "
+                f"{', '.join(missing) or 'any model'}."
             )
-        with _load(self.file(cell)) as data:
+        with open_archive(self.file(cell), _REMEDY) as data:
+            labels, ids = data["labels"], data["ids"]
+            check_array(labels, "labels", dtype=np.integer, shape=(None,))
+            check_array(ids, "ids", dtype=np.str_, shape=labels.shape)
             logits = {name: data[_PREFIX + name] for name in names}
-            _check_finite(logits, cell, self.settings.get("dtype"))
-            return CellLogits(data["labels"], data["ids"], logits)
+            shape = (None, len(labels), None)
+            for name, values in logits.items():
+                check_array(values, name, dtype=np.floating, shape=shape)
+                if not values.size or labels.max() >= values.shape[2]:
+                    raise ValueError(f"{name} has {values.shape[2]} classes only")
+        _check_finite(logits, cell, self.settings.get("dtype"))
+        return CellLogits(labels, ids, logits)
 
     def add(
         self,
@@ -216,11 +230,13 @@ class LogitCache:
         """The picture that was stored with a cell."""
         if not self.file(cell).is_file():
             return None
-        with _load(self.file(cell)) as data:
-            if _SAMPLE not in data.files:
+        with open_archive(self.file(cell), _REMEDY) as data:
+            if _SAMPLE not in data:
                 return None
-            name = str(data[_SAMPLE_ID]) if _SAMPLE_ID in data.files else None
-            return Sample(data[_SAMPLE], name)
+            image = data[_SAMPLE]
+            check_array(image, _SAMPLE, dtype=np.uint8, shape=(None, None, 3))
+            name = str(data[_SAMPLE_ID]) if _SAMPLE_ID in data else None
+            return Sample(image, name)
 
 
 def _check_finite(logits: Mapping[str, np.ndarray], cell: Cell, dtype: str) -> None:
@@ -233,13 +249,9 @@ def _check_finite(logits: Mapping[str, np.ndarray], cell: Cell, dtype: str) -> N
         )
 
 
-def _load(file: Path) -> np.lib.npyio.NpzFile:
-    try:
-        return np.load(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{file} is damaged: delete it, and its cell is computed again."
-        ) from error
+def _read_manifest(folder: Path) -> _Manifest:
+    remedy = f"remove {folder}, and all is computed again"
+    return read_json(folder / MANIFEST, _Manifest, remedy)
 
 
 def read_samples(

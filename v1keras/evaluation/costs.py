@@ -1,12 +1,12 @@
 """What a model costs: parameters, size, operations and time."""
 
 import contextlib
-import json
 import os
 import time
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ import tensorflow as tf
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import write_json
 from v1keras.layers import noise
+from v1keras.reading import read_json
 
 _FILE = "costs.json"
 _REPEATS = 20
@@ -103,6 +104,16 @@ def _only_errors() -> Iterator[None]:
         logger.setLevel(level)
 
 
+_CostFields = TypedDict("_CostFields", typing.get_type_hints(Cost))
+
+
+class _Entry(TypedDict):
+    """What `costs.json` holds of a model."""
+
+    fingerprint: str
+    cost: _CostFields
+
+
 def measure_costs(
     out: str | os.PathLike,
     models: Mapping[str, keras.Model],
@@ -120,12 +131,8 @@ def measure_costs(
         dict from name to `Cost`.
     """
     file = Path(out) / _FILE
-    try:
-        stored = json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError as error:
-        raise ValueError(
-            f"{file} is damaged: delete it, and the costs are measured again."
-        ) from error
+    remedy = "remove it, and the costs are measured again"
+    stored = read_json(file, dict[str, _Entry], remedy) if file.is_file() else {}
     known = {
         name: Cost(**entry["cost"])
         for name, entry in stored.items()

@@ -13,7 +13,6 @@ from v1keras.evaluation.config import SEED, EvaluateConfig
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import file_fingerprint
 from v1keras.training import Run
-from v1keras.training.run import MODEL_FILE
 from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
@@ -79,7 +78,7 @@ class RunModels(Mapping[str, keras.Model]):
 
 def run_fingerprints(runs: Mapping[str, Run]) -> dict[str, str]:
     """What tells the weights of the runs apart, by name."""
-    return {name: file_fingerprint(run.path / MODEL_FILE) for name, run in runs.items()}
+    return {name: file_fingerprint(run.find_model()) for name, run in runs.items()}
 
 
 def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
@@ -150,7 +149,7 @@ def _check_seeds(
     for pattern in (path for path in config.models if SEED in path):
         paths = [Path(pattern.replace(SEED, str(seed))) for seed in config.seeds]
         for path, seed in zip(paths, config.seeds, strict=True):
-            trained = runs[by_path[path]].config["settings"]["seed"]
+            trained = runs[by_path[path]].settings["seed"]
             if trained != seed:
                 raise ValueError(
                     f"{path} must have been trained with seed {seed}. "

@@ -35,8 +35,9 @@ from v1keras.evaluation.runs import (
     run_lineup,
 )
 from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
-from v1keras.files import claim, write_json
+from v1keras.files import claim, require_writable, write_json
 from v1keras.locks import locks_out
+from v1keras.reading import read_table
 from v1keras.training import Run, check_same_classes, versions
 from v1keras.training.run import check_classes
 
@@ -51,9 +52,9 @@ def evaluate(
     """Evaluates runs and writes tables, chart and report.
 
     Writes `report.html`, the files of `write_tables`, `bar_chart.png`, `costs.json`,
-    `config.json` and the cached logits to `config.out`, and each model's
-    `robustness.csv` into its run directory. A second call resumes where the first one
-    stopped.
+    `config.json` and the cached logits to `config.out`. Each model's `robustness.csv`
+    also goes into its run directory, unless that cannot be written or has one of more
+    images. A second call resumes where the first one stopped.
 
     Args:
         config: `EvaluateConfig`.
@@ -73,6 +74,7 @@ def evaluate(
     """
     out = Path(config.out)
     claim(out, f"{LOGITS}/{MANIFEST}", {}, what="evaluation")
+    require_writable(out)
     runs = open_runs(config.run_paths()) if runs is None else runs
     check_same_classes(list(runs.values()))
     lineup = lineup or run_lineup(config, runs)
@@ -144,7 +146,7 @@ def _write(
     write_tables(out, table)
     write_bar_chart(out / "bar_chart.png", table)
     for name in table.lineup.models:
-        write_csv(runs[name].path / "robustness.csv", cell_rows(table, [name]))
+        _leave_in_run(runs[name], cell_rows(table, [name]), out)
     write_json(out / "config.json", {"settings": settings, "versions": versions()})
     sections = []
     if others:
@@ -192,6 +194,38 @@ def report_contents(
         "samples": read_samples(out, table.cells),
         "mistakes": [(each, images.picture(each.cell, each.id)) for each in mistakes],
     }
+
+
+def _leave_in_run(run: Run, rows: list[dict[str, Any]], out: Path) -> None:
+    """Writes a run's rows where `export` looks for them, if that loses nothing."""
+    file, images = run.path / "robustness.csv", sum(row["images"] for row in rows)
+    if not _is_writable(run):
+        why = "which cannot be written"
+    elif (kept := _images_in(file, run)) > images:
+        why = f"whose {file.name} is of more images in all, {kept} instead of {images}"
+    else:
+        write_csv(file, rows)
+        return
+    print(f"{out / file.name} is not copied to {run.path}, {why}.")
+
+
+def _is_writable(run: Run) -> bool:
+    try:
+        require_writable(run.path)
+    except OSError:
+        return False
+    return True
+
+
+def _images_in(file: Path, run: Run) -> int:
+    """How many images a table is of; 0 if it is none, or of an earlier model."""
+    try:
+        if file.stat().st_mtime < run.find_model().stat().st_mtime:
+            return 0
+        rows = read_table(file, {"images": int}, "")
+    except (FileNotFoundError, ValueError):
+        return 0
+    return sum(row["images"] for row in rows)
 
 
 def _other_evaluation(

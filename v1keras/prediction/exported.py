@@ -5,16 +5,36 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import scipy.special
 import tensorflow as tf
 
-_SAVED_MODEL = "saved_model.pb"
+from v1keras.files import checksums
+from v1keras.reading import check_form, read_json, read_text, reading
+
+_METADATA, _LABELS = "metadata.json", "labels.txt"
+_CHECKSUMS, _SAVED_MODEL = "SHA256SUMS", "saved_model.pb"
 _LITERT = "model.tflite"
 _SIGNATURE = "serving_default"
 
+_REMEDY = "`python -m export` writes it anew"
+
 _Answer = Callable[[np.ndarray], np.ndarray]
+
+
+class _Input(TypedDict):
+    shape: list[int | None]
+    crop_fraction: NotRequired[float]
+
+
+class _Description(TypedDict):
+    input: _Input
+
+
+class _Metadata(_Description):
+    sha256: NotRequired[dict[str, str]]
 
 
 def is_exported(path: Path) -> bool:
@@ -43,22 +63,52 @@ def open_exported(path: Path) -> tuple[tuple[str, ...], int, float, _Answer]:
         path = path / _LITERT if is_litert else path
     elif not path.is_file():
         raise FileNotFoundError(f"A LiteRT file must exist. Received: {path}")
-    try:
-        # A LiteRT file carries its description as an archive at its end.
-        inside = zipfile.Path(path) if path.suffix == ".tflite" else path
-        description = json.loads((inside / "metadata.json").read_text(encoding="utf-8"))
-        labels = (inside / description["labels"]).read_text(encoding="utf-8")
-        image_size = description["input"]["shape"][1]
-        # Version 0.1.0 showed all of it and did not say so.
-        crop_fraction = float(description["input"].get("crop_fraction", 1.0))
+    described = (_inside if path.suffix == ".tflite" else _beside)(path)
+    model = path if path.suffix == ".tflite" else path / _SAVED_MODEL
+    with reading(model, _REMEDY):
         answer = (_litert if path.suffix == ".tflite" else _saved_model)(path)
-    except Exception as error:  # JSON, archive, TensorFlow and LiteRT raise their own
-        raise ValueError(
-            "An exported model must be undamaged and hold labels and metadata.json, as "
-            f"`python -m export` writes them. Received: {path} "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return tuple(labels.splitlines()), image_size, crop_fraction, answer
+    return *described, answer
+
+
+def _inside(file: Path) -> tuple[tuple[str, ...], int, float]:
+    """Labels, image size and crop of a LiteRT file, from the archive at its end."""
+    with reading(file, _REMEDY), zipfile.ZipFile(file) as archive:
+        description = json.loads(archive.read(_METADATA))
+        check_form(description, _Description)
+        return _described(description, archive.read(_LABELS).decode("utf-8"))
+
+
+def _beside(folder: Path) -> tuple[tuple[str, ...], int, float]:
+    """Labels, image size and crop of a version, whose files must be as written."""
+    description = read_json(folder / _METADATA, _Metadata, _REMEDY)
+    # Version 0.1.0 had its checksums in the description.
+    sums, expected = folder / _CHECKSUMS, description.get("sha256", {})
+    if sums.is_file():
+        lines = read_text(sums, _REMEDY).splitlines()
+        with reading(sums, _REMEDY):
+            pairs = (line.split("  ", 1) for line in lines)
+            expected = {name: digest for digest, name in pairs}
+    found = checksums(folder)
+    for name, digest in expected.items():
+        if found.get(name, digest) != digest:
+            wrong = f"it does not fit its checksum in {_CHECKSUMS}"
+            raise ValueError(f"{folder / name} is damaged ({wrong}): {_REMEDY}")
+    labels = read_text(folder / _LABELS, _REMEDY)
+    with reading(folder / _METADATA, _REMEDY):
+        return _described(description, labels)
+
+
+def _described(
+    description: _Description, labels: str
+) -> tuple[tuple[str, ...], int, float]:
+    _, height, width, channels = description["input"]["shape"]
+    if not (height == width and channels == 3 and height and height > 0):
+        raise ValueError("the input must be square RGB images")
+    # Version 0.1.0 showed all of an image and did not say so.
+    crop_fraction = description["input"].get("crop_fraction", 1.0)
+    if not 0 < crop_fraction <= 1:
+        raise ValueError(f"crop_fraction must lie in (0, 1], not {crop_fraction}")
+    return tuple(labels.removesuffix("\n").split("\n")), height, crop_fraction
 
 
 def _is_version(path: Path) -> bool:

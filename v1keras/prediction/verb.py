@@ -1,8 +1,11 @@
 """The predictions of a command, as lines on the terminal or as a CSV file."""
 
+from pathlib import Path
+
 import keras
 
 from v1keras.evaluation.tables import write_csv
+from v1keras.files import require_writable
 from v1keras.prediction.classifier import open_classifier
 from v1keras.prediction.config import PredictConfig, parse_corruption
 from v1keras.prediction.predictions import find_image_files, predict_batches
@@ -19,6 +22,8 @@ def print_predictions(config: PredictConfig) -> None:
         FileNotFoundError: if a run or an image is missing.
         ValueError: if a model or an image cannot be read.
     """
+    if config.csv is not None:
+        require_writable(Path(config.csv).parent, "csv")
     paths = find_image_files(config.images)
     classifier = open_classifier(config.run, noise=config.noise, seed=config.seed)
     batches = predict_batches(

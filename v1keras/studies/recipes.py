@@ -1,14 +1,13 @@
 """The configuration of an ablation: recipes of distillation."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from v1keras.command_line import option, require
 from v1keras.evaluation.config import EvaluationSettings
+from v1keras.reading import read_json
 from v1keras.studies.config import SelectionSettings
 from v1keras.training import DistillConfig
 
@@ -52,21 +51,18 @@ class AblationConfig(SelectionSettings, EvaluationSettings, DistillConfig):
         Raises:
             ValueError: if the file is not an object of flags, or a flag is unusable.
         """
-        try:
-            recipes = json.loads(Path(self.recipes).read_text(encoding="utf-8"))
-            changes = {name: dict(flags) for name, flags in recipes.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(
-                "`recipes` must be a JSON file with an object of objects. Received: "
-                f"{self.recipes} ({error})"
-            ) from error
+        remedy = "`recipes` must be a JSON file with an object of objects of flags"
+        changes = read_json(self.recipes, dict[str, DistillConfig], remedy)
         wrong = [name for name in changes if not re.fullmatch(r"\w[\w.-]*", name)]
         if not changes or wrong:
             raise ValueError(
                 "`recipes` must hold a recipe, with names of letters and digits. "
-                f"Received: {', '.join(wrong) or 'none'}"
+                f"Received: {', '.join(wrong) or 'none'} in {self.recipes}"
             )
-        return {name: self.student(name, flags) for name, flags in changes.items()}
+        try:
+            return {name: self.student(name, flags) for name, flags in changes.items()}
+        except ValueError as error:
+            raise ValueError(f"{error} ({self.recipes})") from error
 
     def student(self, name: str, flags: Mapping[str, Any]) -> DistillConfig:
         """A student with some flags of its own."""

@@ -3,18 +3,18 @@
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import os
 import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import keras
 
 from v1keras.files import atomic_write, file_fingerprint, write_json
+from v1keras.reading import read_json, reading
 from v1keras.training.run import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -30,6 +30,18 @@ _NAME = re.compile(r"epoch_(\d{4,})")
 _KEPT = 2
 # What ReduceLROnPlateau remembers between epochs.
 _PLATEAU_STATE = ("best", "wait", "cooldown_counter")
+
+
+class _State(TypedDict):
+    """The content of `state.json`."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    best_accuracy: float
+    learning_rate: float
+    plateau: list[dict[str, float]]
+    # Version 0.1.0 wrote none.
+    sha256: NotRequired[str]
 
 
 @dataclasses.dataclass
@@ -90,7 +102,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         for folder in folders:
             try:
                 self._read(folder, model)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError) as error:
                 damaged.append(f"{folder}, which cannot be read ({error})")
             else:
                 break
@@ -104,17 +116,19 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._publish(folder)
 
     def _read(self, folder: Path, model: keras.Model) -> None:
-        state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
-        # Version 0.1.0 wrote no digest.
-        digest = state.pop("sha256", None)
-        if digest and digest != file_fingerprint(folder / _WEIGHTS_FILE):
-            raise ValueError(f"{_WEIGHTS_FILE} is not as it was written")
-        plateau, rate = state.pop("plateau"), state.pop("learning_rate")
-        progress = Progress(**state)
-        model.load_weights(folder / _WEIGHTS_FILE)
-        if plateau:  # the other schedules follow from the step
-            model.optimizer.learning_rate = rate
-        self._plateau_state, self.progress = plateau, progress
+        remedy = "the one before is taken"
+        state = read_json(folder / _STATE_FILE, _State, remedy)
+        with reading(folder / _WEIGHTS_FILE, remedy):
+            digest = file_fingerprint(folder / _WEIGHTS_FILE)
+            if digest != state.get("sha256", digest):
+                raise ValueError("it is not as it was written")
+            model.load_weights(folder / _WEIGHTS_FILE)
+        self._plateau_state = state["plateau"]
+        if self._plateau_state:  # the other schedules follow from the step
+            model.optimizer.learning_rate = state["learning_rate"]
+        self.progress = Progress(
+            state["history"], state["best_epoch"], state["best_accuracy"]
+        )
 
     def on_train_begin(self, logs=None):
         # The plateau callback has just forgotten what it knew.

@@ -1,12 +1,13 @@
 """Training of members and distillation of students: what they share."""
 
+import contextlib
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from v1keras.command_line import defaults_of
 from v1keras.data import (
@@ -17,7 +18,7 @@ from v1keras.data import (
     load_dataset,
     training_batches,
 )
-from v1keras.files import claim, file_fingerprint, write_json
+from v1keras.files import claim, file_fingerprint, require_writable, write_json
 from v1keras.locks import locks_out
 from v1keras.models import (
     Distiller,
@@ -27,6 +28,7 @@ from v1keras.models import (
     build_ensemble,
 )
 from v1keras.quiet import verbosity
+from v1keras.reading import reason
 from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
@@ -97,7 +99,8 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         model = _classifier(config, dataset)
         checkpoint = _begin(config, "member", dataset, model, LabelLoss())
-    return _fit(config, dataset, model, checkpoint)
+    with _event_files(config):
+        return _fit(config, dataset, model, checkpoint)
 
 
 @locks_out("trains")
@@ -175,7 +178,8 @@ def distill(
         if teacher is not None and config.teacher_views:
             cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
             logits = cached_logits(cache, teacher, members, config, dataset)
-    return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
+    with _event_files(config):
+        return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
 
 
 def _distiller(
@@ -245,6 +249,10 @@ def _open(
         stored = None
     run = None if stored is None else Run.open(config.out)
     is_finished = run is not None and run.is_finished
+    if is_finished:
+        run.find_model()
+    else:
+        require_writable(config.out)
     if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
         dataset = open_dataset(config, run)
     if run is not None:
@@ -356,16 +364,27 @@ def _fit(
         shuffle=False,  # the batches are
         verbose=verbosity(),
     )
-    file = checkpoint.folder / CONFIG_FILE
-    record = json.loads(file.read_text(encoding="utf-8"))
+    record = Run.open(checkpoint.folder).config
     record["result"] = {
         "best_epoch": progress.best_epoch,
         "validation_accuracy": progress.best_accuracy,
         "seconds": round(sum(row["seconds"] for row in progress.history), 1),
     }
-    write_json(file, record)
+    write_json(checkpoint.folder / CONFIG_FILE, record)
     checkpoint.finish()
     return Run.open(checkpoint.folder)
+
+
+@contextlib.contextmanager
+def _event_files(config: TrainConfig) -> Iterator[None]:
+    """Makes an `OSError` of what TensorFlow raises where event files cannot be written."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if "SummaryWriter" not in error.message:
+            raise
+        folder = Path(config.out, LOG_FOLDER)
+        raise OSError(f"{folder} cannot be written ({reason(error)})") from error
 
 
 def _steps(config: TrainConfig, dataset: ImageDataset) -> int:

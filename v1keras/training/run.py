@@ -1,18 +1,20 @@
 """The run directory: the one unit that all command lines pass on."""
 
-import csv
 import dataclasses
-import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import keras
 import numpy as np
 
+from v1keras.command_line import defaults_of
 from v1keras.models import resolve_setting
+from v1keras.reading import check_form, read_json, read_table, reading, reason
+from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.v1 import VARIANTS, Variant
 
 CONFIG_FILE = "config.json"
@@ -25,11 +27,40 @@ LOG_FOLDER = "logs"
 # The kind of a run that is not trained here.
 CONVERTED = "converted"
 
-# What every run notes, from its beginning.
-_KEYS = (
-    "kind", "name", "settings", "variant", "class_names", "display_names",
-    "image_size", "data",
-)  # fmt: skip
+_RETRAIN = "put back a copy of it, or train the run again in a new folder"
+
+
+class _Data(TypedDict):
+    name: str
+    fingerprint: NotRequired[str | None]
+    sizes: NotRequired[dict[str, int]]
+
+
+class _V1(TypedDict):
+    variant: Variant
+    sf_range: tuple[float, ...]
+
+
+class _Result(TypedDict, total=False):
+    """Empty for a run that was not trained here."""
+
+    best_epoch: int
+    validation_accuracy: float
+
+
+class _Record(TypedDict):
+    """What every run notes, from its beginning, and what was added later."""
+
+    kind: Literal["member", "student", "converted"]
+    name: str
+    settings: dict[str, Any]
+    variant: Variant
+    class_names: list[str]
+    display_names: list[str]
+    image_size: int
+    data: _Data
+    v1: NotRequired[_V1 | None]
+    result: NotRequired[_Result | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +99,7 @@ class Run:
 
         Raises:
             FileNotFoundError: if the folder is missing or is no run.
-            ValueError: if its configuration cannot be read.
+            ValueError: if its configuration is damaged.
         """
         path = Path(path)
         file = path / CONFIG_FILE
@@ -78,24 +109,35 @@ class Run:
             raise FileNotFoundError(
                 f"A run directory must hold {CONFIG_FILE}. Received: {path}"
             )
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-            missing = [key for key in _KEYS if key not in config]
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-            raise ValueError(
-                f"The configuration of a run must be JSON. Received: {file} ({error!r})"
-            ) from error
-        if missing:
-            raise ValueError(
-                f"The configuration of a run must hold {', '.join(_KEYS)}. "
-                f"Received: {file} without {', '.join(missing)}"
-            )
-        return cls(path, config)
+        run = cls(path, read_json(file, _Record, _RETRAIN))
+        with reading(file, _RETRAIN):
+            run._check()
+        return run
+
+    def _check(self) -> None:
+        """Refuses entries that do not fit together, or hold what none may."""
+        check_form(self.config["settings"], self._settings_class, "settings")
+        count = len(self.class_names)
+        if not count == len(set(self.class_names)) == len(self.display_names) > 0:
+            raise ValueError("class_names must differ, and have a display name each")
+        if self.image_size < 1:
+            raise ValueError(f"image_size must be positive, not {self.image_size}")
+        # They refuse what they cannot be made of.
+        _ = self.variant, self.v1, self.is_finished and self.summary()
 
     @property
     def name(self) -> str:
         """The name of the folder, which tables and charts show."""
         return self.path.resolve().name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the training, with the defaults of those of later versions."""
+        return {**defaults_of(self._settings_class), **self.config["settings"]}
+
+    @property
+    def _settings_class(self) -> type[TrainConfig]:
+        return DistillConfig if self.config["kind"] == "student" else TrainConfig
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -129,13 +171,9 @@ class Run:
         file = self.path / HISTORY_FILE
         if not file.is_file():
             return {}
-        with file.open(newline="", encoding="utf-8") as lines:
-            names, *rows = csv.reader(lines)
-        columns = zip(*rows, strict=True)
-        return {
-            name: [float(value) for value in column]
-            for name, column in zip(names, columns, strict=True)
-        }
+        remedy = "remove it; a training that resumes writes it anew"
+        rows = read_table(file, {}, remedy, others=float)
+        return {name: [row[name] for row in rows] for name in (rows or [{}])[0]}
 
     @property
     def image_size(self) -> int:
@@ -168,7 +206,7 @@ class Run:
             # Version 0.1.0 did not save them, nor which ends of a named variant were
             # the setting's.
             variant = VARIANTS.get(self.variant.name, self.variant)
-            stored = resolve_v1(self.config["settings"], variant, self.image_size)
+            stored = resolve_v1(self.settings, variant, self.image_size)
         return stored and {**stored, "variant": Variant(**stored["variant"])}
 
     @property
@@ -189,28 +227,47 @@ class Run:
         return (
             f"{self.path}: best validation accuracy "
             f"{result['validation_accuracy']:.4f} in epoch {result['best_epoch']} of "
-            f"{self.config['settings']['epochs']}"
+            f"{self.settings['epochs']}"
         )
+
+    def find_model(self) -> Path:
+        """The file of the best model.
+
+        Raises:
+            FileNotFoundError: if no epoch has been finished yet, or the file was removed.
+        """
+        file = self.path / MODEL_FILE
+        if not file.is_file():
+            how = "which the first epoch writes"
+            if self.is_finished:
+                how = "though it is finished; put it back, or train in a new folder"
+            raise FileNotFoundError(
+                f"A run directory must hold {MODEL_FILE}. Received: {self.path} without "
+                f"it, {how}"
+            )
+        return file
 
     def load_model(self) -> keras.Model:
         """Loads the best model of the run.
 
         Raises:
-            FileNotFoundError: if no epoch has been finished yet.
-            ValueError: if the file cannot be read, or weights are not finite.
+            FileNotFoundError: if there is none; see `find_model`.
+            ValueError: if the file is damaged, holds what Keras refuses to load, such
+                as code, or weights are not finite.
         """
-        file = self.path / MODEL_FILE
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"A run directory must hold {MODEL_FILE}, which the first epoch writes. "
-                f"Received: {self.path}"
-            )
+        file = self.find_model()
+        # Keras looks at no checksums, and so takes weights with a flipped bit.
+        with reading(file, _RETRAIN), zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+            if broken is not None:
+                raise ValueError(f"{broken} in it does not fit its checksum")
         try:
             model = keras.models.load_model(file, compile=False)
-        except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
+        except Exception as error:
             raise ValueError(
-                "A model file must be undamaged; train the run again in a new folder. "
-                f"Received: {file}, which cannot be read ({error})"
+                "A model must hold what v1keras and Keras know, and no code, which is "
+                f"never run from a file. Received: {file}, which is undamaged but "
+                f"refused ({reason(error)})"
             ) from error
         wrong = weights_not_finite(model)
         if wrong:

@@ -13,6 +13,7 @@ from v1keras.files import atomic_write, claim, file_fingerprint, write_json
 from v1keras.layers import is_stochastic, set_noise
 from v1keras.locks import lock_folder
 from v1keras.quiet import verbosity
+from v1keras.reading import read_array
 from v1keras.training.config import DistillConfig
 from v1keras.training.run import MODEL_FILE, Run
 
@@ -38,7 +39,7 @@ class TeacherLogits(NamedTuple):
 
 def teacher_fingerprints(members: Sequence[Run]) -> list[str]:
     """What tells the teacher made of some runs from others, by content, not by place."""
-    return [file_fingerprint(run.path / MODEL_FILE) for run in members]
+    return [file_fingerprint(run.find_model()) for run in members]
 
 
 def teacher_changes(student: Run, members: Sequence[Run]) -> list[str]:
@@ -118,7 +119,7 @@ def cached_logits(
         )
         title = f"teacher: view {number + 1} of {config.teacher_views}"
         file = folder / f"view_{number:03d}.npy"
-        return _stored(file, title, teacher, batches, config, number + 1)
+        return _stored(file, title, teacher, batches, len(train), config, number + 1)
 
     terms = {
         "what": "teacher's logits",
@@ -131,7 +132,8 @@ def cached_logits(
         views = tuple(view(number) for number in range(config.teacher_views))
         batches = evaluation_batches(validation, batch_size=config.batch_size)
         file, title = folder / "validation.npy", "teacher: validation images"
-        return TeacherLogits(views, _stored(file, title, teacher, batches, config, 0))
+        stored = _stored(file, title, teacher, batches, len(validation), config, 0)
+        return TeacherLogits(views, stored)
 
 
 def _stored(
@@ -139,6 +141,7 @@ def _stored(
     title: str,
     teacher: keras.Model,
     batches: tf.data.Dataset,
+    images: int,
     config: DistillConfig,
     stream: int,
 ) -> np.ndarray:
@@ -156,7 +159,9 @@ def _stored(
         _check_finite(logits, title)
         with atomic_write(file) as temporary:
             np.save(temporary, logits)
-    stored = np.load(file, mmap_mode="r")
+    remedy = "remove it, and it is computed again"
+    shape = (images, teacher.output_shape[-1])
+    stored = read_array(file, remedy, dtype=_DTYPE, shape=shape, mmap=True)
     _check_finite(stored, str(file))
     return stored
 

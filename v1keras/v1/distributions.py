@@ -19,6 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
+from v1keras.reading import open_archive
+
 COLOR_CHANNELS = 3
 
 ORIENTATION_EDGES = np.array([-22.5, 22.5, 67.5, 112.5, 157.5])
@@ -152,18 +154,12 @@ class GaborParameters:
         >>> v1keras.v1.GaborParameters.load("gabors.npz") == gabors
         True
         """
-        try:
-            with np.load(path) as file:
-                arrays = {name: file[name] for name in file.files}
+        names = [field.name for field in dataclasses.fields(cls)]
+        remedy = f"`gabors` must be an .npz file with the arrays {', '.join(names)}"
+        with open_archive(path, remedy) as file:
+            arrays = {name: file[name] for name in names if name in file}
             arrays.setdefault("channel_q1", arrays["channel_q0"])
-            names = [field.name for field in dataclasses.fields(cls)]
-            arrays = {name: arrays[name] for name in names}
-        except (OSError, KeyError, ValueError, AttributeError, EOFError) as error:
-            raise ValueError(
-                "`gabors` must be an .npz file with the arrays sf, theta, phase, nx, "
-                f"ny and channel_q0. Received: gabors={path} ({error})"
-            ) from error
-        return cls(**arrays)
+            return cls(**arrays)
 
     def select(self, index: np.ndarray) -> "GaborParameters":
         """The parameters at these indices, in their order."""
