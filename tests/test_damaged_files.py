@@ -181,17 +181,17 @@ def read_folders(folder):
 
 
 def read_exported(folder):
-    _, size, answer = open_exported(folder / "export" / "7")
+    _, size, _, answer = open_exported(folder / "export" / "7")
     return answer(np.zeros((1, size, size, 3), np.uint8))
 
 
 def read_litert(folder):
-    _, size, answer = open_exported(folder / "single.tflite")
+    _, size, _, answer = open_exported(folder / "single.tflite")
     return answer(np.zeros((1, size, size, 3), np.uint8))
 
 
 def read_records(folder):
-    return _read("train", [str(folder / "records")], _Records(LABELS, LABELS, SIZE, "image", "label"))  # fmt: skip
+    return _read("train", [str(folder / "records")], _Records(LABELS, LABELS, SIZE, 1.0, "image", "label"))  # fmt: skip
 
 
 # What reads each file.

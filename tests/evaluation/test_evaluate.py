@@ -138,7 +138,9 @@ def test_runs_that_cannot_be_written_are_evaluated(
     assert len(rows_of(out)) == 1
     assert run(*common, f"--out={tmp_path / 'runs/out'}") == 2
     captured = capsys.readouterr()
-    assert re.search(r"Read-only file system: .*runs/out|denied.*runs/out", captured.err)
+    assert re.search(
+        r"Read-only file system: .*runs/out|denied.*runs/out", captured.err
+    )
     assert captured.out == ""
 
 

@@ -58,6 +58,7 @@ class _Record(TypedDict):
     class_names: list[str]
     display_names: list[str]
     image_size: int
+    crop_fraction: NotRequired[float]
     data: _Data
     v1: NotRequired[_V1 | None]
     result: NotRequired[_Result | None]
