@@ -1,0 +1,185 @@
+"""Commands that are killed at random moments end with the very files of one that was not.
+
+CI kills a study, which trains, distils, evaluates and exports, a few times. With the
+environment variable `V1KERAS_KILLS` each command is killed as often as it says.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from export.pusher import damaged_files
+from v1keras.files import is_temporary
+from v1keras.locks import LOCK_FILE
+
+pytestmark = [pytest.mark.slow, pytest.mark.kills]
+
+KILLS = int(os.environ.get("V1KERAS_KILLS", 0))
+IN_CI = {"study": 3}
+MODEL = (
+    "--dataset=shapes:120:24", "--arch=resnet18", "--width=4", "--image_size=32",
+    "--visual_degrees=1", "--stride=8", "--batch_size=20", "--simple_channels=8",
+    "--complex_channels=8", "--validation_fraction=0.5", "--epochs=4",
+)  # fmt: skip
+STUDENT = ("v1keras.distill", *MODEL, "--variant=no_noise", "--members=MEMBERS")
+COMMANDS = {
+    "train": ("v1keras.train", *MODEL, "--variant=standard"),
+    "live teacher": (*STUDENT, "--epochs=6"),
+    "cached teacher": (*STUDENT, "--teacher_views=2", "--epochs=6"),
+    "study": (
+        "v1keras.study", *MODEL, "--variants=sf_low,standard", "--epochs=2",
+        "--max_images=12", "--bootstrap=50", "--min_accuracy=0.001",
+    ),
+    "export": ("export", "--run=MEMBER", "--min_accuracy=0.001", "--images=16"),
+}  # fmt: skip
+# Clocks, and what is derived from them.
+VOLATILE = {"seconds", "milliseconds", "created", "version", "sha256", "name", "out"}
+
+
+@dataclasses.dataclass
+class Process:
+    """A command at work, once it holds its folder."""
+
+    command: tuple[str, ...]
+    out: Path
+
+    def __post_init__(self):
+        module, *flags = self.command
+        # As one group, which a cluster ends as a whole.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *flags, f"--out={self.out}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        before = self._holder()
+        while self._process.poll() is None and self._holder() == before:
+            time.sleep(0.02)
+        self._began = time.monotonic()
+
+    def _holder(self):
+        try:
+            return (self.out / LOCK_FILE).read_text()
+        except FileNotFoundError:
+            return None
+
+    def ends_within(self, seconds=None) -> bool:
+        """Waits for its end, which must be a success, or kills it."""
+        try:
+            _, error = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            return False
+        self.seconds = time.monotonic() - self._began
+        assert self._process.returncode == 0, error
+        return True
+
+
+@pytest.fixture(scope="session")
+def members(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("members")
+    for variant in ("sf_low", "standard"):
+        command = ("v1keras.train", *MODEL, f"--variant={variant}", "--epochs=1")
+        assert Process(command, folder / variant).ends_within()
+    return folder
+
+
+def content(out: Path) -> dict:
+    """What a folder holds, by path: values, without times; names only, if drawn."""
+    found = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        assert not is_temporary(path.name) and path.name != LOCK_FILE, path
+        if path.is_dir() or "logs/" in name:
+            continue
+        # Versions are named by the time.
+        name = re.sub(r"\b\d{10}\b", "VERSION", name)
+        assert name not in found
+        found[name] = _values(path)
+    return found
+
+
+def _values(path):
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return _without_times(list(csv.DictReader(file)))
+    if path.suffix == ".json":
+        return _without_times(json.loads(path.read_text()))
+    if path.suffix == ".h5":
+        return _datasets(path)
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return _datasets(io.BytesIO(archive.read("model.weights.h5")))
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {name: value.tobytes() for name, value in arrays.items()}
+    return path.read_bytes() if path.suffix == ".npy" else None
+
+
+def _datasets(file):
+    values = {}
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            values[name] = item[()].tobytes()
+
+    with h5py.File(file) as content:
+        content.visititems(add)
+    return values
+
+
+def _without_times(value):
+    if isinstance(value, dict):
+        return {k: _without_times(v) for k, v in value.items() if k not in VOLATILE}
+    return [_without_times(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_random_moments(name, members, tmp_path):
+    kills = KILLS or IN_CI.get(name, 0)
+    if not kills:
+        pytest.skip("V1KERAS_KILLS=20 kills it 20 times")
+    both = f"{members}/sf_low,{members}/standard"
+    command = tuple(
+        flag.replace("MEMBERS", both).replace("MEMBER", f"{members}/standard")
+        for flag in COMMANDS[name]
+    )
+    # The same name and place, which the record and the page hold.
+    out = tmp_path / "out"
+    whole = Process(command, out)
+    assert whole.ends_within()
+    expected = content(out)
+    out.rename(tmp_path / "whole")
+    generator = np.random.default_rng(len(name))
+    done = 0
+    while done < kills:
+        attempts = 0
+        while True:
+            moment = generator.uniform(0, whole.seconds) if done < kills else None
+            if Process(command, out).ends_within(moment):
+                break
+            done += 1
+            attempts += 1
+        found = content(out)
+        different = [key for key in expected if found.get(key) != expected[key]]
+        assert (different, found.keys()) == ([], expected.keys()), attempts
+        for version in out.rglob("saved_model.pb"):
+            assert damaged_files(version.parent) == []
+        print(f"{name}: {attempts} kills, the same {len(found)} files", flush=True)
+        out.rename(tmp_path / f"killed_{done}_{time.monotonic_ns()}")
