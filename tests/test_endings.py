@@ -35,9 +35,9 @@ sys.exit(command_line.run(
 """
 
 
-def start(*arguments):
+def start(*arguments, program=(COMMAND,)):
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-c", *program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,6 +57,27 @@ def test_a_command_ends_in_order(tmp_path, number, code):
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
     assert process.returncode == code
+    assert error == "tool: error: interrupted; the same command resumes.\n"
+    assert not out.exists()
+
+
+PARENT = """
+import sys
+from v1keras.endings import Ended, ends_in_order, run_to_its_end
+with ends_in_order():
+    try:
+        run_to_its_end([sys.executable, "-c", *sys.argv[1:]])
+    except Ended as ending:
+        sys.exit(ending.number)
+"""
+
+
+def test_the_process_of_a_process_ends_in_order(tmp_path):
+    out = tmp_path / "out"
+    process = start(f"--out={out}", program=(PARENT, COMMAND))
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == signal.SIGTERM
     assert error == "tool: error: interrupted; the same command resumes.\n"
     assert not out.exists()
 

@@ -1,5 +1,7 @@
 """Commands that are killed at random moments end with the very files of one that was not.
 
+Every third time the signal is SIGTERM, after which nothing half-written may be left.
+
 CI kills a study, which trains, distils, evaluates and exports, a few times. With the
 environment variable `V1KERAS_KILLS` each command is killed as often as it says.
 """
@@ -41,7 +43,7 @@ COMMANDS = {
     "cached teacher": (*STUDENT, "--teacher_views=2", "--epochs=6"),
     "study": (
         "v1keras.study", *MODEL, "--variants=sf_low,standard", "--epochs=2",
-        "--max_images=12", "--bootstrap=50", "--min_accuracy=0.001",
+        "--max_images=12", "--min_accuracy=0.001",
     ),
     "export": ("export", "--run=MEMBER", "--min_accuracy=0.001", "--images=16"),
 }  # fmt: skip
@@ -78,13 +80,17 @@ class Process:
         except FileNotFoundError:
             return None
 
-    def ends_within(self, seconds=None) -> bool:
-        """Waits for its end, which must be a success, or kills it."""
+    def ends_within(self, seconds=None, number=signal.SIGKILL) -> bool:
+        """Waits for its end, which must be a success, or ends it by a signal."""
         try:
             _, error = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
+            os.killpg(self._process.pid, number)
+            _, error = self._process.communicate()
+            if number == signal.SIGTERM:
+                # The second is SIGTERM's own, where the command had just ended.
+                assert self._process.returncode in (128 + number, -number), error
+                assert not any(map(is_left_over, self.out.rglob("*")))
             return False
         self.seconds = time.monotonic() - self._began
         assert self._process.returncode == 0, error
@@ -100,12 +106,16 @@ def members(tmp_path_factory):
     return folder
 
 
+def is_left_over(path: Path) -> bool:
+    return is_temporary(path.name) or path.name == LOCK_FILE
+
+
 def content(out: Path) -> dict:
     """What a folder holds, by path: values, without times; names only, if drawn."""
     found = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
-        assert not is_temporary(path.name) and path.name != LOCK_FILE, path
+        assert not is_left_over(path), path
         if path.is_dir() or "logs/" in name:
             continue
         # Versions are named by the time.
@@ -172,7 +182,8 @@ def test_killed_at_random_moments(name, members, tmp_path):
         attempts = 0
         while True:
             moment = generator.uniform(0, whole.seconds) if done < kills else None
-            if Process(command, out).ends_within(moment):
+            number = signal.SIGTERM if done % 3 == 1 else signal.SIGKILL
+            if Process(command, out).ends_within(moment, number):
                 break
             done += 1
             attempts += 1

@@ -2,8 +2,9 @@
 
 import contextlib
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 # Clusters announce the end of a job by the first, terminals that are closed by the
@@ -50,6 +51,24 @@ def ends_in_order() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def run_to_its_end(command: Sequence[str]) -> int:
+    """Runs another process, which ends in order, too, where this one is ended.
+
+    Args:
+        command: sequence of str.
+
+    Returns:
+        int. Its exit code.
+    """
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 
 from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
+from v1keras.endings import run_to_its_end
 from v1keras.evaluation import Lineup, RobustnessTable
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
@@ -180,7 +180,7 @@ def _export(config: StudyConfig, student: Run) -> None:
         flags.append(f"--data_dir={config.data_dir}")
     rejected = target / ".rejected"
     before = _count(rejected)
-    code = _run_to_its_end([sys.executable, "-m", "export", *flags])
+    code = run_to_its_end([sys.executable, "-m", "export", *flags])
     if _count(rejected) > before:
         print(f"The student was not exported; {rejected} holds the reasons", flush=True)
     elif code:
@@ -188,17 +188,6 @@ def _export(config: StudyConfig, student: Run) -> None:
             f"The export of {student.path} ended with exit code {code}; its message "
             "stands above"
         )
-
-
-def _run_to_its_end(command: list[str]) -> int:
-    """The exit code of a process, which ends in order where this one is ended."""
-    with subprocess.Popen(command) as process:
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
 
 
 def _count(folder: Path) -> int:
