@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 import pytest
 
-from export.pusher import damaged_files
+from export.integrity import find_faults
 from v1keras.files import is_temporary
 from v1keras.locks import LOCK_FILE
 
@@ -191,6 +191,6 @@ def test_killed_at_random_moments(name, members, tmp_path):
         different = [key for key in expected if found.get(key) != expected[key]]
         assert (different, found.keys()) == ([], expected.keys()), attempts
         for version in out.rglob("saved_model.pb"):
-            assert damaged_files(version.parent) == []
+            assert find_faults(version.parent) == []
         print(f"{name}: {attempts} kills, the same {len(found)} files", flush=True)
         out.rename(tmp_path / f"killed_{done}_{time.monotonic_ns()}")
