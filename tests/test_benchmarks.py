@@ -46,3 +46,11 @@ def test_a_missing_folder_is_refused(flag):
     )
     assert finished.returncode == 2
     assert flag in finished.stderr
+
+
+def test_serving_reports():
+    small = ("--variant=base", "--width=4", "--image_size=32", "--rounds=1")
+    output = run("serving.py", *small, "--repeats=1", "--only=LiteRT")
+    _, *rows = (line.split("|")[1:-1] for line in output.splitlines() if "| " in line)
+    assert [row[0].strip() for row in rows] == ["LiteRT float32", "LiteRT int8"]
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
