@@ -79,10 +79,14 @@ CHANGES = {
 }
 
 
+FINISHED = {"best_epoch": 1, "validation_accuracy": 0.5}
+
+
 def begin(config, **entries):
-    """Writes what a run notes at its beginning."""
+    """Writes what a run notes at its beginning, and an empty file for its model."""
     record = _record(config, "member", open_dataset(config))
     write_json(f"{config.out}/config.json", {**record, **entries})
+    Path(config.out, "model.keras").touch()
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def config(tiny, change, folder):
     return change(tiny, dataset=str(folder), image_size=None, visual_degrees=None)
 
 
-@pytest.mark.parametrize("result", [None, {"best_epoch": 1}], ids=["begun", "finished"])
+@pytest.mark.parametrize("result", [None, FINISHED], ids=["begun", "finished"])
 @pytest.mark.parametrize("alter", CHANGES, ids=lambda alter: alter.__name__)
 def test_changed_data_are_refused(config, folder, alter, result):
     begin(config, result=result)
@@ -151,7 +155,7 @@ def test_a_run_keeps_the_crop_of_version_0_1_0(config, folder):
         cv2.imwrite(str(file), cv2.imread(str(file))[:-2])
     dataset = open_dataset(config)
     assert dataset.crop_fraction == 0.875
-    begin(config, result={"best_epoch": 1})
+    begin(config, result=FINISHED)
     record = Path(config.out, "config.json")
     entries = json.loads(record.read_text())
     assert entries.pop("crop_fraction") == 0.875
@@ -189,7 +193,7 @@ def test_classes_in_another_order_are_refused(config):
 
 
 def test_a_finished_run_outlives_its_images(config, folder):
-    begin(config, result={"best_epoch": 1})
+    begin(config, result=FINISHED)
     shutil.rmtree(folder)
     assert train(config).is_finished
 
@@ -201,7 +205,7 @@ def test_a_student_is_refused_too(tiny, members, tmp_path):
         f"{config.out}/config.json",
         {
             **_record(config, "student", open_dataset(config)),
-            "data": {"fingerprint": "0" * 64, "sizes": {}},
+            "data": {"name": tiny.dataset, "fingerprint": "0" * 64, "sizes": {}},
         },
     )
     with pytest.raises(FileExistsError, match="other images"):
@@ -217,8 +221,9 @@ def test_a_changed_teacher_is_refused(tiny, members, tmp_path):
     write_json(f"{config.out}/config.json", record)
     assert teacher_changes(Run.open(config.out), [teacher]) == []
     shutil.copy(Path(members["standard"], "model.keras"), teacher.path)
-    for result in (None, {"best_epoch": 1}):
+    for result in (None, FINISHED):
         write_json(f"{config.out}/config.json", {**record, "result": result})
+        Path(config.out, "model.keras").touch()
         with pytest.raises(
             FileExistsError,
             match=f"learnt from another model.keras than {teacher.path} now has",
