@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import keras
+import nbformat
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
@@ -24,7 +25,10 @@ from v1keras.data import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*ROOT.glob("v1keras/**/*.py"), *ROOT.glob("export/**/*.py")])
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+TUTORIALS = ROOT / "docs" / "tutorials"
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *TUTORIALS.glob("*.ipynb")]
+)
 # What an example may use without saying so.
 NAMES = {"v1keras": v1keras, "keras": keras, "np": np, "dataclasses": dataclasses}
 # Where the dataclass behind the flags of each command is.
@@ -69,9 +73,16 @@ def page_id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def prose(page: Path) -> str:
+    """The Markdown of a page, or of the cells of a notebook."""
+    if page.suffix == ".md":
+        return page.read_text(encoding="utf-8")
+    cells = nbformat.read(page, as_version=4).cells
+    return "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+
+
 def tokens(page: Path) -> list:
-    parser = MarkdownIt("commonmark").enable("table")
-    return parser.parse(page.read_text(encoding="utf-8"))
+    return MarkdownIt("commonmark").enable("table").parse(prose(page))
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
@@ -216,6 +227,26 @@ def readme_story() -> str:
     return "".join(code for line, code in blocks(page, "bash") if line > start)
 
 
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_what_it_did(tmp_path):
+    names = runpy.run_path(str(TUTORIALS / "run.py"))
+    ran = names["run"](tmp_path)
+    assert (tmp_path / "evaluation" / "report.html").is_file()
+    # What is in the repository was shown by these cells, and is small.
+    kept = nbformat.read(names["NOTEBOOK"], as_version=4)
+    assert kinds_of_output(kept) == kinds_of_output(ran)
+    assert names["NOTEBOOK"].stat().st_size < 200_000
+
+
+def kinds_of_output(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """Of each cell of code, whether it prints, shows pictures, ..."""
+    return [
+        [next(iter(output.get("data", {"text": ""}))) for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
 def test_every_dependency_is_explained():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg", encoding="utf-8")
@@ -254,11 +285,11 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_id)
 def test_prose_is_wrapped_at_100_columns(page):
-    lines = page.read_text(encoding="utf-8").splitlines()
-    prose = [
+    lines = prose(page).splitlines()
+    wrapped = [
         line
         for token in tokens(page)
         if token.type in ("paragraph_open", "heading_open")
         for line in lines[slice(*token.map)]
     ]
-    assert [x for x in prose if len(x) > 100 and not x.startswith("![")] == []
+    assert [x for x in wrapped if len(x) > 100 and not x.startswith("![")] == []
