@@ -12,6 +12,7 @@ from export.integrity import find_faults
 from export.models_config import list_versions
 from export.rollback import find_version, list_hidden, roll_back, undo
 from v1keras.command_line import run
+from v1keras.escaping import say
 
 if TYPE_CHECKING:
     from export.pipeline import ExportResult
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(config: ExportConfig) -> None:
     from export.pipeline import export_run
 
-    print(_report(export_run(config)))
+    say(*_report(export_run(config)))
 
 
-def _report(result: "ExportResult") -> str:
+def _report(result: "ExportResult") -> list[str]:
     """A table of what was exported and how it compares with the Keras model."""
     lines = [
         str(result.path),
@@ -70,7 +71,7 @@ def _report(result: "ExportResult") -> str:
     ]
     sizes = (f"{name} {size / 1e6:.2f} MB" for name, size in result.sizes.items())
     lines.append(f"size: {', '.join(sizes)}")
-    return "\n".join([*lines, *(f"warning: {each}" for each in result.warnings)])
+    return [*lines, *(f"warning: {each}" for each in result.warnings)]
 
 
 def _list(config: VersionsConfig) -> None:
@@ -81,26 +82,26 @@ def _list(config: VersionsConfig) -> None:
         state = "served" if version in served else "hidden"
         faults = find_faults(find_version(config.out, version, "out"))
         condition = f"damaged: {', '.join(faults)}" if faults else "whole"
-        print(f"{version}  {state}  {condition}")
+        say(f"{version}  {state}  {condition}")
 
 
 def _roll_back(config: RollbackConfig) -> None:
     hidden = roll_back(config.out, config.to)
     shown = f"hid {', '.join(map(str, hidden))}; " if hidden else ""
-    print(f"{shown}{config.to} is the newest version")
+    say(f"{shown}{config.to} is the newest version")
 
 
 def _undo(config: VersionsConfig) -> None:
     restored = undo(config.out)
     shown = f"restored {', '.join(map(str, restored))}; " if restored else ""
-    print(f"{shown}{list_versions(config.out)[-1]} is the newest version")
+    say(f"{shown}{list_versions(config.out)[-1]} is the newest version")
 
 
 def _diff(config: DiffConfig) -> None:
     old, new = choose_versions(config.out, config.old, config.new)
-    print(f"{old.name} -> {new.name}")
+    say(f"{old.name} -> {new.name}")
     for line in compare_versions(old, new):
-        print(f"  {line}")
+        say(f"  {line}")
 
 
 # Of versions that are there: an export needs a run. Their settings and what they do.

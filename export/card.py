@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from export.check_images import CLEAN
 from export.evaluator import BASELINE, KERAS
-from v1keras.evaluation.report.blocks import printable
+from v1keras.escaping import escape_line, escape_markdown, join_lines, say
 from v1keras.files import write_text
 from v1keras.reading import read_table, reading
 from v1keras.training import Run
@@ -48,11 +48,6 @@ _HUB_LICENSES = (
     "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "mit",
 )  # fmt: skip
-# What has a meaning in Markdown; an underscore within a word and a single colon have
-# none. Bare addresses become links on GitHub.
-_MARKDOWN = re.compile(
-    r"[\\`*\[\]<>|~&$#]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?<=www)\.", re.IGNORECASE
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +74,8 @@ def read_robustness(
         runs: sequence of `Run`. Several are an ensemble.
         evaluation: str or None. A folder of `v1keras.evaluate`, or its
             `robustness.csv`. `None` looks for the file in the folder of a single run,
-            where `v1keras.evaluate` leaves it.
+            where `v1keras.evaluate` leaves it; one that is older than the model is
+            left out, which is said.
 
     Returns:
         `Robustness`, or None where there is none.
@@ -91,6 +87,12 @@ def read_robustness(
     if evaluation is None:
         file = runs[0].path / _CELLS_FILE
         if len(runs) > 1 or not file.is_file():
+            return None
+        if not runs[0].is_after_model(file):
+            say(
+                f"{file} is older than the model and not in the card; evaluate the run "
+                f"again, or show the table by --evaluation={file}."
+            )
             return None
     else:
         file = Path(evaluation)
@@ -173,26 +175,6 @@ def write_card(
     write_text(Path(folder) / CARD_FILE, re.sub(r"\n{3,}", "\n\n", card))
 
 
-def escape_markdown(value: Any) -> Markup:
-    """Text on one line, in which no character has a meaning of its own.
-
-    Args:
-        value: any. What has been escaped already passes through.
-
-    Returns:
-        Markup.
-    """
-    if isinstance(value, Markup):
-        return value
-    escaped = _MARKDOWN.sub(lambda found: "\\" + "\\".join(found.group()), _line(value))
-    return Markup(escaped)
-
-
-def _line(value: Any) -> str:
-    """Text that neither Markdown nor front matter take for several lines."""
-    return " ".join(printable(str(value)).split())
-
-
 def _percent(share: float) -> str:
     return f"{share:.1%}"
 
@@ -230,7 +212,7 @@ def _front_matter(
             )
             if row.get(key) is not None
         ]
-    data = _line(Path(metadata["runs"][0]["data"]["name"]).name)
+    data = join_lines(Path(metadata["runs"][0]["data"]["name"]).name)
     tags = ["image-classification", "robustness"]
     if any(run["variant"]["v1"] for run in metadata["runs"]):
         tags.append("primary-visual-cortex")
@@ -244,12 +226,12 @@ def _front_matter(
     }
     front = {
         "license": licence.lower() if known else "other",
-        **({} if known else {"license_name": _line(licence)}),
+        **({} if known else {"license_name": join_lines(licence)}),
         "library_name": "keras",
         "pipeline_tag": "image-classification",
         "tags": tags,
         "metrics": ["accuracy"],
-        "model-index": [{"name": _line(name), "results": [result]}],
+        "model-index": [{"name": join_lines(name), "results": [result]}],
     }
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
 
@@ -377,7 +359,8 @@ def _rows_about(
         return [row for row in rows if row["role"] == "ensemble"]
     # Where two runs share a folder's name, an evaluation tells them apart by more of
     # their paths.
-    own = [row for row in rows if Path(row["model"]).name == runs[0].name]
+    name = escape_line(runs[0].name)
+    own = [row for row in rows if Path(row["model"]).name == name]
     return [row for row in own if row["role"] != "ensemble"]
 
 

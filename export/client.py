@@ -19,6 +19,7 @@ from typing import Self
 from export.channels import GrpcChannel, RestChannel, Row
 from export.client_config import ClientConfig
 from v1keras.command_line import run
+from v1keras.escaping import say
 
 _FIRST_PAUSE = 0.2
 
@@ -119,9 +120,9 @@ def _classify_files(config: ClientConfig) -> None:
     with Client(config) as client:
         answers = client.classify(images)
     for path, answer in zip(config.image, answers, strict=True):
-        print(path)
+        say(path)
         for label, score in zip(answer.classes, answer.scores, strict=True):
-            print(f"  {score:6.1%}  {label}")
+            say(f"  {score:6.1%}  {label}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from export.runtimes import (
     ask_apart,
 )
 from export.saved_model import LABELS_FILE
+from v1keras.escaping import parse_labels
 from v1keras.reading import read_text
 
 KERAS = "keras"
@@ -250,8 +251,7 @@ def find_baseline(
             "comparison by --baseline=none"
         ) from error
     remedy = "put back a copy of it, or set --baseline=none"
-    served = read_text(path / LABELS_FILE, remedy).removesuffix("\n").split("\n")
-    if served != list(labels):
+    if parse_labels(read_text(path / LABELS_FILE, remedy)) != tuple(labels):
         raise ValueError(
             "`baseline` must have the labels of the run, or be none, which exports "
             f"without a comparison. Received: baseline={path} with other ones in its "

@@ -8,12 +8,11 @@
 
 import contextlib
 import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from v1keras.files import checksums, write_text
+from v1keras.files import checksums, read_checksums, write_text
 from v1keras.reading import read_json
 
 if TYPE_CHECKING:
@@ -27,8 +26,15 @@ SIGNATURE_FILE = "SHA256SUMS.sig"
 METADATA_FILE = "metadata.json"
 
 
+_REMEDY = "export the version again"
+
+
 class _Checksums(TypedDict):
     sha256: dict[str, str]
+
+
+class _Numbered(TypedDict):
+    version: int
 
 
 def seal(folder: str | os.PathLike, key: "Ed25519PrivateKey | None" = None) -> None:
@@ -68,7 +74,7 @@ def find_faults(
         found = checksums(folder)
     except FileNotFoundError:
         return [f"{CHECKSUMS_FILE} missing"]
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         return [f"checksums unreadable ({error})"]
     except OSError as error:
         return [f"{error.filename} unreadable ({error.strerror})"]
@@ -112,17 +118,16 @@ def has_checksums(folder: str | os.PathLike) -> bool:
 def _read_checksums(folder: Path) -> dict[str, str]:
     if not has_checksums(folder):
         # Version 0.1.0 had them there, without those of the description itself.
-        return read_json(folder / METADATA_FILE, _Checksums, "export it again")[
-            "sha256"
-        ]
-    lines = (folder / CHECKSUMS_FILE).read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        return read_json(folder / METADATA_FILE, _Checksums, _REMEDY)["sha256"]
+    return read_checksums(folder / CHECKSUMS_FILE, _REMEDY)
 
 
 def _wrong_number(folder: Path) -> list[str]:
     """A version that lies under the number of another one, such as an older one."""
-    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-    number = metadata["version"]
+    try:
+        number = read_json(folder / METADATA_FILE, _Numbered, _REMEDY)["version"]
+    except ValueError as error:
+        return [f"{METADATA_FILE} unreadable ({error})"]
     if not folder.name.isdecimal() or number == int(folder.name):
         return []
     return [f"{METADATA_FILE} of version {number}"]

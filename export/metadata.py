@@ -12,6 +12,7 @@ from export.integrity import METADATA_FILE
 from export.saved_model import LABELS_FILE
 from export.source import Source
 from v1keras.data.images import scaled_side
+from v1keras.escaping import format_labels, printable
 from v1keras.files import format_json, write_json
 from v1keras.training import versions
 
@@ -84,12 +85,12 @@ def describe_litert(flatbuffer: bytes, config: ExportConfig, source: Source) -> 
     }
     return litert_metadata.describe(
         flatbuffer,
-        name=Path(config.out).name,
-        description=f"Image classifier: {', '.join(run.name for run in source.runs)}. "
+        name=printable(Path(config.out).name),
+        description=f"Image classifier: {printable(', '.join(r.name for r in source.runs))}. "
         f"Fitting an image: {description['input']['resize']}.",
         license=config.license,
         files={
-            LABELS_FILE: "".join(f"{label}\n" for label in source.labels),
+            LABELS_FILE: format_labels(source.labels),
             METADATA_FILE: format_json(description, what=METADATA_FILE),
         },
         labels_file=LABELS_FILE,

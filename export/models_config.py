@@ -5,14 +5,23 @@ that an export or a rollback needs no more than the folders of versions. Of a mo
 labels (see `export.server`) it loads the labelled versions and the newest one.
 """
 
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+)
+from google.protobuf.message import Message
+
 from export.runtimes import SAVED_MODEL_FILE
 from v1keras.files import write_text
-from v1keras.reading import read_text
+from v1keras.reading import read_text, reading
 
 MODELS_FILE = "models.config"
 MOUNT = "/models"
@@ -21,6 +30,51 @@ STABLE, PREVIOUS = "stable", "previous"
 _LOADED_VERSIONS = 2
 # Names are part of addresses: /v1/models/NAME:predict
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# The messages of TensorFlow Serving that this needs, each with its fields: number, name
+# and type, and whether there may be several. tensorflow-serving-api, which has all of
+# them, is an extra for clients over gRPC.
+# https://github.com/tensorflow/serving/blob/master/tensorflow_serving/config/model_server_config.proto
+_MESSAGES = {
+    "Latest": [(1, "num_versions", "UINT32", False)],
+    "Specific": [(1, "versions", "INT64", True)],
+    "ServableVersionPolicy": [
+        (100, "latest", "Latest", False),
+        (102, "specific", "Specific", False),
+    ],
+    "VersionLabelsEntry": [(1, "key", "STRING", False), (2, "value", "INT64", False)],
+    "ModelConfig": [
+        (1, "name", "STRING", False),
+        (2, "base_path", "STRING", False),
+        (4, "model_platform", "STRING", False),
+        (7, "model_version_policy", "ServableVersionPolicy", False),
+        (8, "version_labels", "VersionLabelsEntry", True),
+    ],
+    "ModelConfigList": [(1, "config", "ModelConfig", True)],
+    "ModelServerConfig": [(1, "model_config_list", "ModelConfigList", False)],
+}
+
+
+@functools.cache
+def _model_server_config() -> type[Message]:
+    """The class of `ModelServerConfig`."""
+    file = descriptor_pb2.FileDescriptorProto(name="models_config", syntax="proto3")
+    types = descriptor_pb2.FieldDescriptorProto
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind, is_repeated in fields:
+            is_message = kind in _MESSAGES
+            message.field.add(
+                number=number,
+                name=field,
+                type=types.Type.Value("TYPE_MESSAGE" if is_message else f"TYPE_{kind}"),
+                type_name=kind if is_message else None,
+                label=types.LABEL_REPEATED if is_repeated else types.LABEL_OPTIONAL,
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("ModelServerConfig")
+    )
 
 
 def refresh(out: str | os.PathLike) -> None:
@@ -50,20 +104,29 @@ def write_models_config(
 
 
 def read_labels(root: str | os.PathLike) -> dict[str, dict[str, int]]:
-    """The labels in `models.config`, by model; none where there is no such file."""
+    """The labels in `models.config`, by model; none where there is no such file.
+
+    Raises:
+        OSError: if the file may not be read.
+        ValueError: if it is damaged, or holds what this package does not write.
+    """
     file = Path(root) / MODELS_FILE
     if not file.is_file():
         return {}
-    labels: dict[str, dict[str, int]] = {}
-    name = ""
-    pattern = r'\bname: "([^"]*)"|version_labels \{ key: "([^"]*)" value: (\d{1,19}) \}'
-    text = read_text(file, "`python -m export.server` writes it anew, without labels")
-    for found in re.finditer(pattern, text):
-        if found[2] is None:
-            name = found[1]
-        else:
-            labels.setdefault(name, {})[found[2]] = int(found[3])
-    return labels
+    remedy = (
+        "put back a copy of it, or remove it, and `python -m export.server` writes it "
+        "anew, without labels"
+    )
+    text = read_text(file, remedy)
+    with reading(file, remedy):
+        parsed = text_format.Parse(text, _model_server_config()())
+        if not parsed.HasField("model_config_list"):
+            raise ValueError("no model_config_list")
+    return {
+        model.name: {label.key: label.value for label in model.version_labels}
+        for model in parsed.model_config_list.config
+        if model.version_labels
+    }
 
 
 def models_config(
@@ -81,29 +144,22 @@ def models_config(
     Returns:
         str, in the text format of protocol buffers.
     """
-    lines = ["model_config_list {"]
+    config = _model_server_config()()
+    config.model_config_list.SetInParent()
     for name, found in served.items():
+        model = config.model_config_list.config.add(
+            name=name, base_path=f"{MOUNT}/{name}", model_platform="tensorflow"
+        )
         own_labels = (labels or {}).get(name, {})
         kept = _kept_labels(own_labels, found)
+        for label, number in kept.items():
+            model.version_labels.add(key=label, value=number)
+        policy = model.model_version_policy
         if kept:
-            loaded = loaded_versions(found, own_labels)
-            policy = " ".join(f"versions: {number}" for number in loaded)
-            policy = f"specific {{ {policy} }}"
+            policy.specific.versions.extend(loaded_versions(found, own_labels))
         else:
-            policy = f"latest {{ num_versions: {_LOADED_VERSIONS} }}"
-        lines += [
-            "  config {",
-            f'    name: "{name}"',
-            f'    base_path: "{MOUNT}/{name}"',
-            '    model_platform: "tensorflow"',
-            f"    model_version_policy {{ {policy} }}",
-            *(
-                f'    version_labels {{ key: "{label}" value: {number} }}'
-                for label, number in kept.items()
-            ),
-            "  }",
-        ]
-    return "\n".join([*lines, "}", ""])
+            policy.latest.num_versions = _LOADED_VERSIONS
+    return text_format.MessageToString(config)
 
 
 def loaded_versions(found: Sequence[int], labels: Mapping[str, int]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from export.config import ExportConfig
 from export.infra_validator import Parity
 from export.litert import convert_to_litert
 from export.metadata import describe_litert, write_metadata
-from export.models_config import list_versions
+from export.models_config import list_versions, read_labels
 from export.quantize import require_quantizer
 from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
 from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
@@ -102,6 +102,9 @@ def export_run(config: ExportConfig) -> ExportResult:
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
     dataset = open_check_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
+    read_labels(
+        Path(config.out).resolve().parent
+    )  # the server's configuration is whole
     baseline = evaluator.find_baseline(config.baseline, config.out, source.labels)
     key = integrity.read_private_key(config.sign) if config.sign else None
     robustness = read_robustness(source.runs, config.evaluation)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from export.predictor import Predictor
 from export.preprocessing import decode_batch
 from export.requests import IMAGE_KEY, INPUT_NAMES
+from v1keras.escaping import format_labels
 
 TOP_K = 5
 LABELS_FILE = "labels.txt"
@@ -142,13 +143,13 @@ def write_labels(labels: Sequence[str], path: str | os.PathLike) -> None:
     """Writes labels, one a line, in the order of the model's outputs.
 
     Args:
-        labels: sequence of str. They must differ and be one line each.
+        labels: sequence of str.
         path: str or path. The file; its folder is made if need be.
+
+    Raises:
+        ValueError: if they are not labels; see `v1keras.escaping.format_labels`.
     """
-    if len(set(labels)) != len(labels) or any("\n" in label for label in labels):
-        raise ValueError(
-            f"`labels` must differ and be one line each. Received: labels={list(labels)}"
-        )
+    text = format_labels(labels)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from v1keras.command_line import option, require, run
+from v1keras.escaping import say
 
 _HOST = "127.0.0.1"
 
@@ -56,11 +57,8 @@ def _serve(config: ServeConfig) -> None:
             _HOST, port, application, threaded=True, fd=listening.fileno()
         )
         for name, versions in application.models.items():
-            print(
-                f"http://{_HOST}:{port}/v1/models/{name}: version {max(versions)}",
-                flush=True,
-            )
-        print("For development only.", flush=True)
+            say(f"http://{_HOST}:{port}/v1/models/{name}: version {max(versions)}")
+        say("For development only.")
         server.serve_forever()
 
 

@@ -36,6 +36,7 @@ from export.models_config import (
 )
 from export.requests import WARMUP_IMAGES
 from v1keras.command_line import option, require, run
+from v1keras.escaping import say
 from v1keras.files import write_text
 
 BATCHING_FILE = "batching.config"
@@ -274,12 +275,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(config: ServerConfig) -> None:
     for path in write_server_files(config):
-        print(path)
+        say(path)
 
 
 def _promote(config: PromoteConfig) -> None:
     for name, version in promote(config).items():
-        print(f"{name}: {version} is {STABLE}")
+        say(f"{name}: {version} is {STABLE}")
 
 
 if __name__ == "__main__":

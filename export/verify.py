@@ -16,6 +16,7 @@ from export.integrity import (
 from export.models_config import list_versions
 from export.rollback import find_version, list_hidden
 from v1keras.command_line import run
+from v1keras.escaping import say
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -68,11 +69,11 @@ def _verify(config: VerifyConfig) -> None:
     found = verify(config.out, key)
     faults = [f"{folder}: {fault}" for folder, each in found.items() for fault in each]
     if faults:
-        print("\n".join(faults))
+        say(*faults)
         damaged = sum(map(bool, found.values()))
         raise ValueError(f"{damaged} of {len(found)} versions are damaged")
     signed = "" if key is None else " and signed by this key"
-    print(f"{len(found)} of {len(found)} versions are whole{signed}")
+    say(f"{len(found)} of {len(found)} versions are whole{signed}")
 
 
 if __name__ == "__main__":

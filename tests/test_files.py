@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from v1keras.files import atomic_write, claim, require_writable, write_json
+from v1keras.training import TrainConfig
+from v1keras.training.fit import _event_files
 
 
 def test_replaces_whole_files_only(tmp_path):
@@ -76,6 +78,27 @@ def test_a_full_disk_is_named_with_the_file_and_loses_nothing(tmp_path, name):
         WRITERS[name](temporary)
     assert file.read_text() == "good"
     assert [path.name for path in file.parent.iterdir()] == [name]
+
+
+# Too little for the head of a file of events, and for what follows.
+@pytest.mark.parametrize("size", [10, 100])
+def test_events_that_cannot_be_written_are_one_line(tmp_path, size):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    config = TrainConfig(out=str(tmp_path))
+    with (
+        files_of_at_most(size),
+        pytest.raises(
+            OSError, match=rf"{tmp_path}/logs cannot be written \(.*too large"
+        ),
+        _event_files(config),
+    ):
+        model.fit(
+            np.zeros((4, 2)),
+            np.zeros((4, 1)),
+            callbacks=[keras.callbacks.TensorBoard(tmp_path / "logs")],
+            verbose=0,
+        )
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

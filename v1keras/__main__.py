@@ -4,6 +4,7 @@ import runpy
 import sys
 
 import v1keras
+from v1keras.escaping import say
 
 # Name, module and what it does.
 _COMMANDS = (
@@ -29,7 +30,7 @@ def main() -> int:
     modules = {name: module for name, module, _ in _COMMANDS}
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command == "--version":
-        print(f"v1keras {v1keras.__version__}")
+        say(f"v1keras {v1keras.__version__}")
         return 0
     if command in ("-h", "--help"):
         lines = ["v1keras COMMAND --flag=value ...", ""]
@@ -38,11 +39,11 @@ def main() -> int:
             "",
             "`--help` after a command lists its flags. --version: the version.",
         ]
-        print("\n".join(lines))
+        say(*lines)
         return 0
     if command not in modules:
         known = ", ".join(modules)
-        print(
+        say(
             f"v1keras: error: the command must be one of {known}. Received: {command}",
             file=sys.stderr,
         )

@@ -3,6 +3,7 @@
 import sys
 
 from v1keras import command_line, studies
+from v1keras.escaping import say
 
 
 def main(config: studies.AblationConfig) -> None:
@@ -10,7 +11,7 @@ def main(config: studies.AblationConfig) -> None:
     result = studies.run_ablation(config)
     taught = _listed(result["retention"])
     alone = _listed(result["retention_without_teacher"])
-    print(f"{result['recipe']}: retention {taught}; without a teacher {alone}")
+    say(f"{result['recipe']}: retention {taught}; without a teacher {alone}")
 
 
 def _listed(retentions: list[float | None]) -> str:

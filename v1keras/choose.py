@@ -3,13 +3,14 @@
 import sys
 
 from v1keras import command_line, studies
+from v1keras.escaping import say
 
 
 def main(config: studies.ChooseConfig) -> None:
     """Chooses, and says how each step helped."""
     choice = studies.choose_ensemble(config)
-    print(studies.format_choice(choice))
-    print(f"Chosen (+): {','.join(choice.members)}. See {config.out}/members.csv")
+    say(*studies.format_choice(choice).split("\n"))
+    say(f"Chosen (+): {','.join(choice.members)}. See {config.out}/members.csv")
 
 
 if __name__ == "__main__":

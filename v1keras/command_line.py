@@ -20,7 +20,8 @@ from typing import Any
 from absl import flags
 
 from v1keras.endings import ends_in_order, exit_code
-from v1keras.quiet import start_tensorflow
+from v1keras.escaping import say
+from v1keras.quiet import silence_image_libraries, start_tensorflow
 
 _REQUIRED = "required"
 _LISTS = (tuple[str, ...], tuple[int, ...])
@@ -177,7 +178,7 @@ def run(
     values = _define_flags(config_class)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "--help", "-help") for argument in arguments):
-        print(_help(config_class, prog, description))
+        say(*_help(config_class, prog, description))
         return 0
     try:
         rest = values([prog, *arguments])[1:]
@@ -190,10 +191,11 @@ def run(
         with ends_in_order():
             if tensorflow:
                 start_tensorflow()
+                silence_image_libraries()
             main(config)
     except (ValueError, OSError) as error:
         if values["traceback"].value:
-            traceback.print_exc()
+            say(*traceback.format_exc().splitlines(), file=sys.stderr)
         return _fail(prog, error)
     except KeyboardInterrupt as ending:
         message = "interrupted; the same command resumes."
@@ -203,7 +205,7 @@ def run(
 
 def _fail(prog: str, error: Any, *, hint: str = "", code: int = 2) -> int:
     message = " ".join(str(error).split())
-    print(f"{prog}: error: {message} {hint}".rstrip(), file=sys.stderr)
+    say(f"{prog}: error: {message} {hint}".rstrip(), file=sys.stderr)
     return code
 
 
@@ -275,7 +277,7 @@ def _parsed(item: type, text: Any, name: str) -> Any:
         raise ValueError(f"`{name}` must be integers. Received: {text!r}") from None
 
 
-def _help(config_class: type, prog: str, description: str) -> str:
+def _help(config_class: type, prog: str, description: str) -> list[str]:
     lines = [f"python -m {prog} --flag=value ...", ""]
     lines += textwrap.wrap(description, 80)
     for heading, fields in _groups(config_class).items():
@@ -291,7 +293,7 @@ def _help(config_class: type, prog: str, description: str) -> str:
             lines += textwrap.wrap(
                 text, 80, initial_indent="      ", subsequent_indent="      "
             )
-    return "\n".join(lines)
+    return lines
 
 
 def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:

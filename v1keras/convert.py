@@ -3,11 +3,12 @@
 import sys
 
 from v1keras import command_line, training
+from v1keras.escaping import say
 
 
 def main(config: training.ConvertConfig) -> None:
     """Converts a checkpoint and says where its run is."""
-    print(training.convert(config).summary())
+    say(training.convert(config).summary())
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 import sys
 
 from v1keras import command_line, training
+from v1keras.escaping import say
 
 
 def main(config: training.DistillConfig) -> None:
     """Distils a student and says where its run is."""
-    print(training.distill(config).summary())
+    say(training.distill(config).summary())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from v1keras.reading import read_json
+from v1keras.reading import read_json, read_text, reading
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
 
@@ -152,6 +152,23 @@ def checksums(folder: str | os.PathLike) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def read_checksums(path: str | os.PathLike, remedy: str) -> dict[str, str]:
+    """What `sha256sum` has written: digests by the paths of files.
+
+    Args:
+        path: str or path.
+        remedy: str. What to do if it is damaged.
+
+    Raises:
+        OSError: if there is no such file, or it may not be read.
+        ValueError: if it is damaged.
+    """
+    lines = read_text(path, remedy).removesuffix("\n").split("\n")
+    with reading(path, remedy):
+        pairs = [line.split("  ", 1) for line in lines]
+        return {name: digest for digest, name in pairs}
 
 
 def require_writable(folder: str | os.PathLike, name: str = "out") -> None:

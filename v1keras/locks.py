@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from v1keras.escaping import say
 from v1keras.files import is_temporary
 
 try:
@@ -133,7 +134,7 @@ def _acquire(file: Path, name: str, shared: bool, wait: bool) -> int:
                     f"{name}={file.parent}"
                 )
             elif not (shared or said):
-                print(f"{file.parent}: waits, as {_holder(file)} there", flush=True)
+                say(f"{file.parent}: waits, as {_holder(file)} there")
                 said = True
             if shared:
                 _flock(descriptor, fcntl.LOCK_SH)

@@ -1,10 +1,11 @@
-"""Keeps TensorFlow's start-up messages away from users of the command lines."""
+"""Keeps what libraries say to nobody away from users of the command lines."""
 
 import contextlib
 import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 
 # What TensorFlow's libraries print about themselves while they are loaded, before any
@@ -32,6 +33,17 @@ def start_tensorflow() -> None:
 
         # Where there is no GPU, TensorFlow complains about that once: here.
         tf.config.list_logical_devices()
+
+
+def silence_image_libraries() -> None:
+    """Keeps remarks on damaged images away, which name no file; our messages do.
+
+    libpng and libjpeg write theirs past Python and OpenCV; those remain.
+    """
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextlib.contextmanager

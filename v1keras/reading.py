@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
 import types
 import typing
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from v1keras.escaping import unescape_csv
 
 # How much of a foreign message is shown.
 _SHOWN = 200
@@ -54,6 +57,7 @@ def reading(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """What an exception of any library says, on one line that is not too long."""
     text = f"no {error}" if isinstance(error, KeyError) else str(error)
+    text = re.sub(r"\{\{.*?\}\}", "", text)  # where in TensorFlow's graph
     return " ".join(text.split())[:_SHOWN] or type(error).__name__
 
 
@@ -265,7 +269,8 @@ def read_table(
         Path(path).open(newline="", encoding="utf-8") as lines,
     ):
         reader = csv.DictReader(lines)
-        names = reader.fieldnames or []
+        names = [unescape_csv(name) for name in reader.fieldnames or ()]
+        reader.fieldnames = names
         lacking = [name for name in columns if name not in names]
         if lacking or len(set(names)) < len(names):
             raise ValueError(
@@ -283,7 +288,7 @@ def read_table(
 
 def _parsed(text: str, form: Any, name: str) -> Any:
     if form is str:
-        return text
+        return unescape_csv(text)
     if form == float | None:
         if not text:
             return None

@@ -3,11 +3,12 @@
 import sys
 
 from v1keras import command_line, training
+from v1keras.escaping import say
 
 
 def main(config: training.TrainConfig) -> None:
     """Trains a classifier and says where its run is."""
-    print(training.train(config).summary())
+    say(training.train(config).summary())
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_every_flipped_byte_is_noticed(out, capsys):
         (lambda f: shutil.rmtree(f / "variables"), "variables/data missing"),
         (lambda f: (f / "SHA256SUMS").write_text("?"), "checksums unreadable"),
         (lambda f: (f / "SHA256SUMS").write_bytes(b"\xff"), "checksums unreadable"),
-        (lambda f: (f / "SHA256SUMS").unlink(), "checksums unreadable ('sha256')"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "checksums unreadable"),
         (lambda f: shutil.rmtree(f), "SHA256SUMS missing"),
     ],
 )

@@ -74,6 +74,11 @@ def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
     before = [model.stat().st_mtime_ns for model in models]
     assert run_ablation(config) == result
     assert [model.stat().st_mtime_ns for model in models] == before
+    # One that is stopped early does not shorten the table.
+    (out / "students" / "mixed" / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="mixed"):
+        run_ablation(config)
+    assert list(csv.DictReader((out / "recipes.csv").open())) == rows
 
 
 def test_retention_by_formula():

@@ -3,6 +3,7 @@
 import sys
 
 from v1keras import command_line, corruptions, data
+from v1keras.escaping import say
 
 
 def main(config: corruptions.CorruptionsConfig) -> None:
@@ -14,7 +15,7 @@ def main(config: corruptions.CorruptionsConfig) -> None:
         data_dir=config.data_dir,
     )
     folder = corruptions.write_corrupted(config, dataset)
-    print(f"{folder}: {len(dataset.split(config.split))} images in every cell")
+    say(f"{folder}: {len(dataset.split(config.split))} images in every cell")
 
 
 if __name__ == "__main__":

@@ -117,10 +117,11 @@ def file_names(
     """`class/name.JPEG` for every image.
 
     Raises:
-        ValueError: Two images would have the same file, or a class is no file name.
+        ValueError: if two images would have the same file, an image has no name, or a
+            class is no file name.
     """
     for name in class_names:
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
             raise ValueError(
                 f"`class_names` must be usable as names of folders. Received: {name!r}"
             )
@@ -130,7 +131,10 @@ def file_names(
         name = class_names[int(label)]
         parts = PurePosixPath(identifier.replace("\\", "/")).with_suffix("").parts
         own = parts[1:] if len(parts) > 1 and parts[0] == name else parts
-        files.append(f"{name}/{'_'.join(own).lstrip('./')}{suffix}")
+        stem = "_".join(own).lstrip("./")
+        if not stem or "\0" in stem:
+            raise ValueError(f"`ids` must be names of files. Received: {identifier!r}")
+        files.append(f"{name}/{stem}{suffix}")
     if len(set(files)) < len(files):
         seen: set[str] = set()
         twice = next(f for f in files if f in seen or seen.add(f))

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import sem
 
 from v1keras.corruptions import CORRUPTIONS
+from v1keras.escaping import escape_line
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.images import image_names
@@ -140,7 +141,7 @@ def format_comparison(comparisons: Sequence[Comparison]) -> str:
         "expected outside by chance"
     ]
     lines += [
-        f"  {row.model}, {row.corruption}: {100 * row.first:.1f} and "
+        f"  {escape_line(row.model)}, {row.corruption}: {100 * row.first:.1f} and "
         f"{100 * row.second:.1f} %, margin {100 * row.margin:.1f}"
         for row in apart
     ]

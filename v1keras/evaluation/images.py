@@ -12,6 +12,7 @@ from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name, corrupt
 from v1keras.corruptions.digital import jpeg_compression
 from v1keras.corruptions.severities import STORED_JPEG_QUALITY
 from v1keras.data import ImageDataset, open_corrupted
+from v1keras.escaping import say
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.config import CLEAN_ONLY, ONLINE, EvaluateConfig
 
@@ -344,7 +345,7 @@ def open_images(
         data_dir=config.data_dir,
     )
     if stored.defect:
-        print(stored.defect)
+        say(stored.defect)
     images = StoredImages(clean, stored, **subset)
     missing = [str(cell) for cell in planned if cell not in images.cells]
     if missing and not config.allow_partial:

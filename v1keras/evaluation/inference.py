@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from v1keras.escaping import say
 from v1keras.evaluation.adaptation import AdaptedModels
 from v1keras.evaluation.build import build_table
 from v1keras.evaluation.cache import CellLogits, LogitCache
@@ -111,7 +112,7 @@ def other_inferences(
             dtype=config.logits_dtype,
             batch=n,
         )
-        print(f"Batch statistics of {n} test images", flush=True)
+        say(f"Batch statistics of {n} test images")
         predict_cells(adapted, AdaptedModels(models), shuffled, cells, batch_size=n)
         yield OtherInference(
             f"adapted to {n} images",

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from v1keras.escaping import say
 from v1keras.evaluation.cache import LogitCache, Sample
 from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
@@ -151,10 +152,7 @@ def _progress(cells: Sequence[Cell]) -> Callable[[Cell], None]:
         if not left[cell.corruption]:
             del left[cell.corruption]
             seconds = time.monotonic() - started
-            print(
-                f"{total - len(left)}/{total} {cell.corruption}: {seconds:.0f} s",
-                flush=True,
-            )
+            say(f"{total - len(left)}/{total} {cell.corruption}: {seconds:.0f} s")
 
     return line
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from v1keras.escaping import escape_line, say
 from v1keras.evaluation.config import SEED, EvaluateConfig
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import file_fingerprint
@@ -37,8 +38,8 @@ def open_runs(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
 
 
 def name_runs(runs: Sequence[Run]) -> dict[str, Run]:
-    """The runs under names that tell them apart; see `open_runs`."""
-    folders = [run.path.resolve() for run in runs]
+    """The runs under names of one line that tell them apart; see `open_runs`."""
+    folders = [Path(escape_line(str(run.path.resolve()))) for run in runs]
     for folder, count in collections.Counter(folders).items():
         if count > 1:
             raise ValueError(
@@ -103,7 +104,7 @@ def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
     students = [n for n, run in runs.items() if run.config["kind"] == "student"]
     plain = [n for n, run in runs.items() if run.variant.is_plain and n not in students]
     if config.baseline is None and len(plain) > 1:
-        print(f"Gains are relative to {plain[0]}; --baseline chooses another one.")
+        say(f"Gains are relative to {plain[0]}; --baseline chooses another one.")
     lineup = Lineup(
         tuple(runs),
         baseline=config.baseline or next(iter(plain), None),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from v1keras.escaping import escape_csv, escape_line
 from v1keras.evaluation.answers import class_scores, prediction_rows
 from v1keras.evaluation.cells import category
 from v1keras.evaluation.robustness import MEAN, Estimate, GroupResult, RobustnessTable
@@ -192,9 +193,13 @@ def write_tables(out: str | os.PathLike, table: RobustnessTable) -> None:
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows with equal keys, at least one, as CSV, atomically."""
-    rows = iter(rows)
-    first = next(rows)
+    """Writes rows with equal keys, at least one, as CSV, atomically.
+
+    What a spreadsheet would take for a formula has an apostrophe before it, which
+    `v1keras.reading.read_table` takes off.
+    """
+    escaped = ({escape_csv(k): escape_csv(v) for k, v in row.items()} for row in rows)
+    first = next(escaped)
     with (
         atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -202,7 +207,7 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> Non
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
         writer.writerow(first)
-        writer.writerows(rows)
+        writer.writerows(escaped)
 
 
 def format_table(table: RobustnessTable) -> str:
@@ -218,10 +223,10 @@ def format_table(table: RobustnessTable) -> str:
     has_mean = MEAN in table.summary_groups
     header = ["model", *table.summary_groups]
     if has_mean and table.baseline:
-        header.append(f"gain over {table.baseline} [95 %]")
+        header.append(f"gain over {escape_line(table.baseline)} [95 %]")
     lines = [header]
     for model in table.models:
-        line = [model]
+        line = [escape_line(model)]
         for group in table.summary_groups:
             accuracy = table.groups[model, group].accuracy
             text = f"{100 * accuracy.value:.1f}"
@@ -238,7 +243,7 @@ def format_table(table: RobustnessTable) -> str:
         if has_mean:
             mean, std = summary.accuracy[MEAN]
             text.append(
-                f"{summary.variant}, {len(summary.models)} seeds: mean "
+                f"{escape_line(summary.variant)}, {len(summary.models)} seeds: mean "
                 f"{100 * mean:.1f} ± {100 * std:.1f} (standard deviation)"
             )
     if table.missing:

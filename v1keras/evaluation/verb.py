@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from v1keras.data import ImageDataset, load_dataset
+from v1keras.escaping import say
 from v1keras.evaluation.answers import confident_mistakes
 from v1keras.evaluation.build import build_table
 from v1keras.evaluation.cache import LOGITS, MANIFEST, LogitCache, read_samples
@@ -115,12 +116,12 @@ def evaluate(
     )
     comparisons = compare_evaluations(cache, other, lineup) if other else []
     report = _write(config, runs, table, images, comparisons, others)
-    print(format_table(table))
+    say(*format_table(table).split("\n"))
     for caution in cautions(table, runs):
-        print(f"Note: {caution}")
+        say(f"Note: {caution}")
     if comparisons:
-        print(format_comparison(comparisons))
-    print(f"Report: {report}")
+        say(*format_comparison(comparisons).split("\n"))
+    say(f"Report: {report}")
     return table
 
 
@@ -206,7 +207,7 @@ def _leave_in_run(run: Run, rows: list[dict[str, Any]], out: Path) -> None:
     else:
         write_csv(file, rows)
         return
-    print(f"{out / file.name} is not copied to {run.path}, {why}.")
+    say(f"{out / file.name} is not copied to {run.path}, {why}.")
 
 
 def _is_writable(run: Run) -> bool:
@@ -220,7 +221,7 @@ def _is_writable(run: Run) -> bool:
 def _images_in(file: Path, run: Run) -> int:
     """How many images a table is of; 0 if it is none, or of an earlier model."""
     try:
-        if file.stat().st_mtime < run.find_model().stat().st_mtime:
+        if not run.is_after_model(file):
             return 0
         rows = read_table(file, {"images": int}, "")
     except (FileNotFoundError, ValueError):

@@ -11,7 +11,8 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from v1keras.files import checksums
+from v1keras.escaping import parse_labels
+from v1keras.files import checksums, read_checksums
 from v1keras.reading import check_form, read_json, read_text, reading
 
 _METADATA, _LABELS = "metadata.json", "labels.txt"
@@ -84,10 +85,7 @@ def _beside(folder: Path) -> tuple[tuple[str, ...], int, float]:
     # Version 0.1.0 had its checksums in the description.
     sums, expected = folder / _CHECKSUMS, description.get("sha256", {})
     if sums.is_file():
-        lines = read_text(sums, _REMEDY).splitlines()
-        with reading(sums, _REMEDY):
-            pairs = (line.split("  ", 1) for line in lines)
-            expected = {name: digest for digest, name in pairs}
+        expected = read_checksums(sums, _REMEDY)
     found = checksums(folder)
     for name, digest in expected.items():
         if found.get(name, digest) != digest:
@@ -108,7 +106,7 @@ def _described(
     crop_fraction = description["input"].get("crop_fraction", 1.0)
     if not 0 < crop_fraction <= 1:
         raise ValueError(f"crop_fraction must lie in (0, 1], not {crop_fraction}")
-    return tuple(labels.removesuffix("\n").split("\n")), height, crop_fraction
+    return parse_labels(labels), height, crop_fraction
 
 
 def _is_version(path: Path) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from v1keras.escaping import say
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import require_writable
 from v1keras.prediction.classifier import open_classifier
@@ -37,7 +38,7 @@ def print_predictions(config: PredictConfig) -> None:
         for batch in batches:
             for path, best in zip(batch.paths, batch.top(config.top), strict=True):
                 named = ", ".join(f"{label} {score:.3f}" for label, score in best)
-                print(f"{path}: {named}", flush=True)
+                say(f"{path}: {named}")
         return
     bar = keras.utils.Progbar(len(paths), verbose=verbosity(), unit_name="image")
     rows = []
@@ -48,4 +49,4 @@ def print_predictions(config: PredictConfig) -> None:
                 rows[-1] |= {f"label_{place}": label, f"probability_{place}": score}
         bar.update(len(rows))
     write_csv(config.csv, rows)
-    print(f"{config.csv}: {len(rows)} images")
+    say(f"{config.csv}: {len(rows)} images")

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from v1keras.data import ImageDataset
+from v1keras.escaping import say
 from v1keras.evaluation import CLEAN, Lineup, RobustnessTable
 from v1keras.evaluation.cells import MEAN, mean_over_corruptions
 from v1keras.evaluation.metrics import accuracy
@@ -16,6 +17,7 @@ from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
 from v1keras.locks import locks_out
+from v1keras.reading import read_table
 from v1keras.studies.measure import (
     check_test_images,
     measure_held_out_images,
@@ -52,13 +54,14 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     dataset = open_dataset(config)
     check_test_images(config, dataset)
     out = Path(config.out)
-    rows = []
+    scores = _read_scores(out / "recipes.csv")
     for name, student in students.items():
         run = _train(student, dataset, members)
-        rows.append(_score(name, run, config, dataset))
+        scores[name] = _score(name, run, config, dataset)
+        rows = [scores[each] for each in students if each in scores]
         write_csv(out / "recipes.csv", rows)
     chosen = max(rows, key=lambda row: row["corrupted"])["recipe"]
-    print(f"\nChosen on held-out training images: {chosen}", flush=True)
+    say("", f"Chosen on held-out training images: {chosen}")
     recipe = students[chosen]
     alone = dataclasses.replace(
         recipe, alpha=0.0, feature_layer=None, feature_weight=0.0
@@ -87,10 +90,20 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
 
 
 def _train(student: DistillConfig, dataset: ImageDataset, members: list[Run]) -> Run:
-    print(f"\n{Path(student.out).name}", flush=True)
+    say("", f"{Path(student.out).name}")
     run = distill(student, dataset, members)
     keras.backend.clear_session()
     return run
+
+
+def _read_scores(file: Path) -> dict[str, dict[str, Any]]:
+    """What was measured before, by recipe, so that a table never gets shorter."""
+    columns = {"recipe": str, "clean": float, "corrupted": float}
+    try:
+        rows = read_table(file, columns, "")
+    except (FileNotFoundError, ValueError):  # all is measured again
+        return {}
+    return {row["recipe"]: row for row in rows}
 
 
 def _score(
@@ -114,7 +127,7 @@ def _score(
         "clean": round(accuracies[CLEAN], 4),
         "corrupted": round(mean_over_corruptions(accuracies), 4),
     }
-    print(f"{name}: clean {row['clean']:.4f}, corrupted {row['corrupted']:.4f}")
+    say(f"{name}: clean {row['clean']:.4f}, corrupted {row['corrupted']:.4f}")
     return row
 
 

@@ -11,6 +11,7 @@ import keras
 from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
 from v1keras.endings import run_to_its_end
+from v1keras.escaping import say
 from v1keras.evaluation import Lineup, RobustnessTable
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
@@ -103,7 +104,7 @@ def run_study(config: StudyConfig) -> Path:
     if config.export:
         _export(config, runs[_STUDENT])
     minutes = (time.monotonic() - started) / 60
-    print(f"\n{report}: open it in a browser. ({minutes:.1f} minutes)")
+    say("", f"{report}: open it in a browser. ({minutes:.1f} minutes)")
     return report
 
 
@@ -111,14 +112,14 @@ def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
     names = config.names()
     runs = {}
     for number, name in enumerate(names, start=1):
-        print(f"\n[{number}/{len(names) + 1}] {name}", flush=True)
+        say("", f"[{number}/{len(names) + 1}] {name}")
         runs[name] = train(config.member_config(name), dataset)
         # Graphs and weights of the last model would stay in memory otherwise.
         keras.backend.clear_session()
-    print(
-        f"\n[{len(names) + 1}/{len(names) + 1}] {_STUDENT}, taught by the ensemble of "
+    say(
+        "",
+        f"[{len(names) + 1}/{len(names) + 1}] {_STUDENT}, taught by the ensemble of "
         f"{len(config.members())}",
-        flush=True,
     )
     members = [runs[name] for name in config.members()]
     runs[_STUDENT] = distill(config.student_config(), dataset, members)
@@ -132,7 +133,7 @@ def _train_controls(
     """The members of each control ensemble, by its name."""
     controls = {}
     for ensemble, configs in config.control_configs().items():
-        print(f"\n{ensemble}: {len(configs)} seeds", flush=True)
+        say("", f"{ensemble}: {len(configs)} seeds")
         controls[ensemble] = {}
         for each in configs:
             run = train(each, dataset)
@@ -168,7 +169,7 @@ def _export(config: StudyConfig, student: Run) -> None:
     target = Path(config.out) / "serving" / _STUDENT
     if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
         return
-    print("\nExport of the student", flush=True)
+    say("", "Export of the student")
     least = config.min_accuracy or _TIMES_CHANCE / len(student.class_names)
     flags = [
         f"--run={student.path}",
@@ -182,7 +183,7 @@ def _export(config: StudyConfig, student: Run) -> None:
     before = _count(rejected)
     code = run_to_its_end([sys.executable, "-m", "export", *flags])
     if _count(rejected) > before:
-        print(f"The student was not exported; {rejected} holds the reasons", flush=True)
+        say(f"The student was not exported; {rejected} holds the reasons")
     elif code:
         raise ChildProcessError(
             f"The export of {student.path} ended with exit code {code}; its message "

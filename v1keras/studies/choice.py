@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from v1keras.escaping import escape_line
 from v1keras.evaluation import CLEAN
 from v1keras.evaluation.cells import MEAN
 from v1keras.evaluation.members import MemberAnalysis, analyse_members
@@ -104,7 +105,7 @@ def choose_ensemble(config: ChooseConfig) -> Choice:
 def format_choice(choice: Choice) -> str:
     """The steps of a choice as lines of text, accuracies in %."""
     analysis = choice.analysis
-    width = max(map(len, (*analysis.members, "member"))) + 2
+    width = max(len(escape_line(each)) for each in (*analysis.members, "member")) + 2
     titles = [
         f"{'member':{width}}",
         f"{'alone':>8}",
@@ -115,7 +116,9 @@ def format_choice(choice: Choice) -> str:
         mark = "+" if row["chosen"] else " "
         cells = [f"{100 * row[group]:9.1f}" for group in analysis.groups]
         alone = f"{100 * row['alone']:8.1f}"
-        lines.append("".join([f"{mark} {row['member']:{width - 2}}", alone, *cells]))
+        lines.append(
+            "".join([f"{mark} {escape_line(row['member']):{width - 2}}", alone, *cells])
+        )
     return "\n".join(lines)
 
 

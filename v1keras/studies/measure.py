@@ -6,6 +6,7 @@ from typing import Any
 
 from v1keras.corruptions import BENCHMARK, EXTRA
 from v1keras.data import ImageDataset
+from v1keras.escaping import say
 from v1keras.evaluation import (
     CLEAN,
     CellImages,
@@ -50,7 +51,7 @@ def measure_test_images(
     Returns:
         A `RobustnessTable`.
     """
-    print("\nEvaluation under corruptions", flush=True)
+    say("", "Evaluation under corruptions")
     return evaluate(_evaluation(config, runs), runs, dataset, lineup)
 
 
@@ -138,7 +139,7 @@ def measure_held_out_images(
         noise_samples=config.noise_samples,
         seed=config.seed,
     )
-    print(f"\n{', '.join(runs)}: on held-out training images", flush=True)
+    say("", f"{', '.join(runs)}: on held-out training images")
     predict_cells(cache, RunModels(runs, config.strategy), images, images.cells)
     return cache, images
 

@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 import keras
 
+from v1keras.escaping import say
 from v1keras.files import atomic_write, file_fingerprint, write_json
 from v1keras.reading import read_json, reading
 from v1keras.training.run import (
@@ -112,7 +113,7 @@ class RunCheckpoint(keras.callbacks.Callback):
                 f"from the start. Received: {'; '.join(damaged)}"
             )
         for each in damaged:
-            print(f"{each}: resumed from {folder.name} instead.")
+            say(f"{each}: resumed from {folder.name} instead.")
         self._publish(folder)
 
     def _read(self, folder: Path, model: keras.Model) -> None:

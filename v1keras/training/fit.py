@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from v1keras.data import (
     load_dataset,
     training_batches,
 )
+from v1keras.escaping import say
 from v1keras.files import claim, file_fingerprint, require_writable, write_json
 from v1keras.locks import locks_out
 from v1keras.models import (
@@ -245,7 +247,7 @@ def _open(
         if not is_without_epochs(config.out):
             raise
         # Nothing would be lost: a learning rate that was too high can be lowered.
-        print(f"{config.out}: begun anew, as no epoch was finished with its settings.")
+        say(f"{config.out}: begun anew, as no epoch was finished with its settings.")
         stored = None
     run = None if stored is None else Run.open(config.out)
     is_finished = run is not None and run.is_finished
@@ -308,7 +310,7 @@ def _begin(
     if config.init and not checkpoint.progress.epochs:
         learner = model.student if isinstance(model, Distiller) else model
         frozen = config.freeze is not None
-        print(take_weights(learner, config.init, dataset.class_names, frozen=frozen))
+        say(take_weights(learner, config.init, dataset.class_names, frozen=frozen))
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
     write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
@@ -381,7 +383,7 @@ def _event_files(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if "SummaryWriter" not in error.message:
+        if not re.search("Summary(File)?Writer", error.message):
             raise
         folder = Path(config.out, LOG_FOLDER)
         raise OSError(f"{folder} cannot be written ({reason(error)})") from error
@@ -418,7 +420,7 @@ def open_dataset(config: TrainConfig, run: Run | None = None) -> ImageDataset:
         data_dir=config.data_dir,
     )
     dataset.check_images()
-    print(dataset.summary())
+    say(dataset.summary())
     return dataset
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from v1keras.command_line import defaults_of
+from v1keras.escaping import escape_line
 from v1keras.models import resolve_setting
 from v1keras.reading import check_form, read_json, read_table, reading, reason
 from v1keras.training.config import DistillConfig, TrainConfig
@@ -152,13 +153,15 @@ class Run:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What answers call the classes: `display_names` that are unique.
+        """What answers call the classes: `display_names` that are unique, a line each.
 
         The identifier stands behind those that occur twice, as in `crane (n02012849)`.
+        Line breaks and control characters become escapes, as `v1keras.escaping` has
+        them.
         """
-        shown = self.display_names
+        shown = [escape_line(name) for name in self.display_names]
         return tuple(
-            f"{display} ({name})" if shown.count(display) > 1 else display
+            f"{display} ({escape_line(name)})" if shown.count(display) > 1 else display
             for name, display in zip(self.class_names, shown, strict=True)
         )
 
@@ -230,6 +233,13 @@ class Run:
             f"{result['validation_accuracy']:.4f} in epoch {result['best_epoch']} of "
             f"{self.settings['epochs']}"
         )
+
+    def is_after_model(self, file: Path) -> bool:
+        """Whether a file, such as a table of accuracies, is not older than the model."""
+        model = self.path / MODEL_FILE
+        if not model.is_file():
+            return True
+        return file.stat().st_mtime_ns >= model.stat().st_mtime_ns
 
     def find_model(self) -> Path:
         """The file of the best model.

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from v1keras.data import ImageDataset, augmented_view, evaluation_batches
+from v1keras.escaping import say
 from v1keras.files import atomic_write, claim, file_fingerprint, write_json
 from v1keras.layers import is_stochastic, set_noise
 from v1keras.locks import lock_folder
@@ -148,7 +149,7 @@ def _stored(
     """The logits in a file, which is written first if there is none."""
     if not file.is_file():
         draws = config.teacher_draws if is_stochastic(teacher) else 1
-        print(f"{title}{f', {draws} draws' if draws > 1 else ''}", flush=True)
+        say(f"{title}{f', {draws} draws' if draws > 1 else ''}")
         seed = np.random.SeedSequence([config.seed, stream]).generate_state(1)[0]
         set_noise(teacher, "stochastic", seed=int(seed >> 1))
         logits = 0.0

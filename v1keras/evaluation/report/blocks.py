@@ -5,7 +5,6 @@ Texts are plain text; the templates escape them.
 
 import base64
 import dataclasses
-import re
 from typing import NamedTuple
 
 import cv2
@@ -15,11 +14,6 @@ from markupsafe import Markup
 # Pictures above this many pixels a side are embedded as JPEG: as PNG, samples of
 # noise at 224 pixels would weigh megabytes.
 _PNG_PIXELS = 96
-# Control characters but line feed and tab, line separators, changes of the direction of
-# writing, and halves of characters, which names of files may hold.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 class TableCell(NamedTuple):
@@ -184,18 +178,6 @@ class Section(NamedTuple):
 
     title: str
     blocks: tuple[str | Heading | Table | Panels | Folded, ...]
-
-
-def printable(text: str) -> str:
-    """Puts U+FFFD in place of characters that files and pages cannot hold or show.
-
-    Args:
-        text: str. A name, such as that of a folder.
-
-    Returns:
-        str.
-    """
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def picture(

@@ -11,12 +11,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from v1keras.escaping import escape_html
 from v1keras.evaluation.answers import Mistake
 from v1keras.evaluation.cache import Sample
 from v1keras.evaluation.cautions import cautions
 from v1keras.evaluation.cells import MEAN, Cell
 from v1keras.evaluation.costs import Cost
-from v1keras.evaluation.report.blocks import Section, Table, printable
+from v1keras.evaluation.report.blocks import Section, Table
 from v1keras.evaluation.report.conditions import (
     calibration_section,
     curves_section,
@@ -38,7 +39,7 @@ from v1keras.training import Run
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("v1keras.evaluation.report"),
     autoescape=True,
-    finalize=lambda value: printable(value) if type(value) is str else value,
+    finalize=escape_html,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

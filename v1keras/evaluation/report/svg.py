@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from v1keras.evaluation.report.blocks import printable
+from v1keras.escaping import join_lines, printable
 
 # A chart's unit is a CSS pixel: fonts keep their size on a phone's width.
 PIXEL = 1 / 72
@@ -60,7 +60,7 @@ def axes_within(
 
 def short_name(name: str) -> str:
     """The end of a long name: where the names of runs differ."""
-    name = " ".join(printable(name).split())
+    name = join_lines(name)
     if len(name) <= _LONGEST_NAME:
         return name
     return "…" + name[1 - _LONGEST_NAME :]

@@ -1,0 +1,61 @@
+"""Names that some format takes for more than a name; tests show all of them to each."""
+
+HOSTILE = (
+    # HTML and CSS
+    "href=x",
+    "url(x)",
+    "src='//example.org/a.js'",
+    "@import 'a.css'",
+    '"><script src=a.js></script>',
+    "</style><img src=a.png>",
+    "<script>alert(1)</script>",
+    "<https://example.org>",
+    "&lt;b&gt; \\",
+    # Templates and TeX
+    "{{ 7 * 7 }}{% raw %}",
+    "$x$",
+    "$x_1$ & \\mathbf{y}",
+    # Markdown and YAML
+    "a|b",
+    "*a* __b__ _c_ `d` ~~e~~",
+    "[l](javascript:alert)",
+    "![i](https://example.org/i.png)",
+    "[l]: https://example.org",
+    "# heading",
+    "- item",
+    "1. item",
+    "> quote",
+    "---",
+    "    code",
+    "'\": {a: [b]} !!python/name:os.system",
+    "a\n# b\n\n---\nc: d",
+    # Formulas
+    '=HYPERLINK("https://example.org")',
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\0=1",
+    "＝1",
+    "'=1",
+    "''+1",
+    "'quoted'",
+    'a,"b";c\n=1',
+    # Lines and terminals
+    "a\r\nb",
+    "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg",
+    "a\x1b[31m\x1b]0;title\x07\x9b2J",
+    "a\u202eb\u2066c",
+    "\b\b\b\x7f",
+    # Text protos
+    'a" version_labels { key: "stable" value: 1 } name: "b',
+    "a\\",
+    # Paths, and bytes that are not UTF-8
+    "../../a",
+    "/a",
+    "..",
+    "\udcff.jpg",
+)
