@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import typing
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -151,6 +152,34 @@ with quiet._filtered_stderr():
     {action}
 os.write(2, b"later\\n")
 """
+
+
+DAMAGED = """
+import numpy as np
+from damage import damaged, whole_images
+from v1keras.data.decoding import decode_image
+from v1keras.quiet import silence_image_libraries
+{silence}
+dice = np.random.default_rng(0)
+for data in whole_images()["TIFF"]:
+    for _ in range(20):
+        try:
+            decode_image(damaged(data, dice), "x")
+        except ValueError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("silence", ["", "silence_image_libraries()"])
+def test_remarks_on_images_that_name_no_file_are_kept_back(silence):
+    command = [sys.executable, "-c", DAMAGED.format(silence=silence)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert result.returncode == 0
+    for remark in ("TIFF_Error", "UserWarning"):
+        assert (remark in result.stderr) == (not silence), result.stderr
 
 
 @pytest.mark.parametrize(

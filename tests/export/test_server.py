@@ -444,6 +444,28 @@ def test_labels_of_earlier_files_are_kept(root):
     assert student.model_version_policy.specific.versions == [200, 300]
 
 
+def test_a_damaged_models_config_is_not_one_without_labels(root, fails):
+    file = root / "models.config"
+    write_labels = {"student": {"stable": 200}}
+    models_config.write_models_config(root, write_labels)
+    whole = file.read_text()
+    assert models_config.read_labels(root) == write_labels
+    damaged = [
+        "",
+        "null",
+        "junk",
+        whole + "}",
+        whole.replace("version_labels", "version"),
+    ]
+    damaged += [whole[:end] for end in range(1, len(whole) - 2, 7)]
+    for text in damaged:
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"models\.config is damaged .*put back"):
+            models_config.read_labels(root)
+    fails(main, [f"--root={root}"], f"{file} is damaged")
+    assert file.read_text() == damaged[-1]
+
+
 def test_nothing_is_refreshed_where_no_config_is(tmp_path):
     make_versions(tmp_path / "student", 1)
     models_config.refresh(tmp_path / "student")

@@ -124,6 +124,19 @@ def test_every_flipped_byte_is_noticed(out, capsys):
     assert finished.stdout == f"{folder}: saved_model.pb changed\n"
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": "3"}', "["])
+def test_metadata_without_a_number_is_a_fault(tmp_path, text):
+    folder = tmp_path / "3"
+    folder.mkdir()
+    (folder / "metadata.json").write_text(text)
+    integrity.seal(folder)
+    (fault,) = integrity.find_faults(folder)
+    assert fault.startswith(f"metadata.json unreadable ({folder / 'metadata.json'} is")
+    (folder / "metadata.json").write_text('{"version": 3}')
+    integrity.seal(folder)
+    assert integrity.find_faults(folder) == []
+
+
 @pytest.mark.parametrize(
     "damage,fault",
     [
