@@ -20,6 +20,7 @@ from export.channels import GrpcChannel, RestChannel, Row
 from export.client_config import ClientConfig
 from v1keras.command_line import run
 from v1keras.escaping import say
+from v1keras.quiet import start_tensorflow
 
 _FIRST_PAUSE = 0.2
 
@@ -52,8 +53,7 @@ class Client:
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        is_rest = config.scheme.startswith("http")
-        self._channel = (RestChannel if is_rest else GrpcChannel)(config)
+        self._channel = (RestChannel if config.is_rest else GrpcChannel)(config)
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _classify_files(config: ClientConfig) -> None:
+    if not config.is_rest:
+        start_tensorflow()
     images = [Path(path).read_bytes() for path in config.image]
     with Client(config) as client:
         answers = client.classify(images)

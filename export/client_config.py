@@ -73,3 +73,8 @@ class ClientConfig:
     def scheme(self) -> str:
         """What stands before `://` in the server's address, else nothing."""
         return self.server.rpartition("://")[0]
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether the server is asked over REST, else over gRPC."""
+        return self.scheme.startswith("http")

@@ -198,7 +198,8 @@ def _warn_of_few(count: int, tolerance: float) -> tuple[str, ...]:
     passed = sum(certain_loss(each) <= tolerance for each in lost) - 1
     return (
         f"the checks rest on {count} images: one is {1 / count:.1%}, and a loss of "
-        f"{passed / count:.1%} would pass; --images and more data tell more",
+        f"{passed / count:.1%} would pass; --images, or a larger --validation_fraction "
+        "in training, tells more",
     )
 
 

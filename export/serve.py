@@ -45,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(config: ServeConfig) -> None:
+    import tensorflow as tf
     from werkzeug.serving import make_server
 
     from export.development_server import DevelopmentServer
 
+    # The loader that TensorFlow Serving uses is deprecated for others.
+    tf.get_logger().setLevel("ERROR")
     # Bound first, so that a port in use costs no loading of models.
     with socket.create_server((_HOST, config.port)) as listening:
         application = DevelopmentServer(config.root)

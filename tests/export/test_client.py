@@ -465,6 +465,20 @@ def test_rest_needs_no_tensorflow(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_the_command_is_quiet_over_grpc(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"any")
+    flags = [f"--image={tmp_path / 'a.png'}", "--server=localhost:1", "--retries=0"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "export.client", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "does not answer" in line
+
+
 def test_rest_to_the_port_of_grpc_is_one_line(addresses, tmp_path, fails):
     (tmp_path / "a.png").write_bytes(b"any")
     address = f"http://{addresses['grpc']}"

@@ -165,9 +165,8 @@ def test_what_is_not_served(served_address):
 
 def test_command_line_serves_until_it_is_stopped(served_root):
     command = [sys.executable, "-m", "export.serve", f"--root={served_root}"]
-    with subprocess.Popen(
-        [*command, "--port=0"], stdout=subprocess.PIPE, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--port=0"], **pipes, text=True) as process:
         try:
             address, _, version = process.stdout.readline().partition(": version ")
             assert address.startswith("http://127.0.0.1:")
@@ -175,7 +174,9 @@ def test_command_line_serves_until_it_is_stopped(served_root):
             assert answer["model_version_status"][0]["version"] == version.strip()
         finally:
             process.send_signal(signal.SIGINT)
+            _, complaints = process.communicate()
     assert process.returncode == 0
+    assert "deprecated" not in complaints
 
 
 def test_bad_input_is_one_line(tmp_path, served_address, served_root, fails):
