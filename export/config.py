@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from v1keras.command_line import check_values, option, require
+from v1keras.command_line import check_values, option, require, require_utf8
 from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
@@ -98,6 +98,7 @@ class ExportConfig:
             known = bool(given) and not set(given) - set(values)
             require(self, name, known, f"some of {', '.join(values)}")
         check_values(self)
+        require_utf8(self, "out")
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
             require(self, name, value is None or value >= 1, "at least 1")

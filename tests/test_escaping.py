@@ -13,6 +13,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from hostile_names import HOSTILE
 
+from export.config import ExportConfig
 from export.models_config import _model_server_config, models_config, read_labels
 from export.saved_model import write_labels
 from v1keras.corruptions.writer import file_names
@@ -27,7 +28,7 @@ from v1keras.escaping import (
 )
 from v1keras.evaluation.tables import write_csv
 from v1keras.reading import read_table
-from v1keras.training import Run
+from v1keras.training import Run, TrainConfig
 
 # What ends a line, by any reader's rules.
 LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -143,6 +144,14 @@ def test_messages_of_commands_obey_nothing():
     assert done.returncode == 2 and "\\x1b[31m" in error
     assert not [c for c in error if is_control(c) and c != "\n"]
     assert not set(error) & set("\u2028\u202e")
+
+
+def test_folders_that_tensorflow_cannot_write_are_refused_at_the_start():
+    exported = {"run": ("a",), "min_accuracy": 0.5}
+    for config, others in ((TrainConfig, {}), (ExportConfig, exported)):
+        config(out="\u2028", **others)
+        with pytest.raises(ValueError, match="`out` must be a path in UTF-8"):
+            config(out="a/\udcff", **others)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -147,6 +147,17 @@ def require(config: Any, name: str, holds: bool, what: str) -> None:
         raise ValueError(f"`{name}` must be {what}. Received: {name}={shown}")
 
 
+def require_utf8(config: Any, name: str) -> None:
+    """Refuses a path whose bytes are not UTF-8, which TensorFlow cannot write to.
+
+    Raises:
+        ValueError: unless it is UTF-8.
+    """
+    path = str(getattr(config, name))
+    is_utf8 = path == path.encode("utf-8", "replace").decode()
+    require(config, name, is_utf8, "a path in UTF-8")
+
+
 def run(
     main: Callable[[Any], Any],
     config_class: type,

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from v1keras.command_line import check_values, option, require
+from v1keras.command_line import check_values, option, require, require_utf8
 from v1keras.data import VALIDATION_SOURCES
 from v1keras.models import ARCHITECTURES, NORMALIZATIONS, PIXEL_SCALINGS
 from v1keras.v1 import NAMED_VARIANTS, GaborParameters, Variant, get_variant
@@ -236,6 +236,7 @@ class TrainingSettings:
 
     def __post_init__(self):
         check_values(self)
+        require_utf8(self, "out")
         for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
