@@ -115,5 +115,5 @@ def test_refused_settings(settings):
 
 def test_missing_recipes(settings, tmp_path):
     config = AblationConfig(**{**settings, "recipes": str(tmp_path / "none.json")})
-    with pytest.raises(ValueError, match=r"must be a JSON file.*none\.json"):
+    with pytest.raises(FileNotFoundError, match=r"must be a JSON file.*none\.json"):
         config.read_recipes()

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from v1keras.command_line import option, require
@@ -49,9 +50,12 @@ class AblationConfig(SelectionSettings, EvaluationSettings, DistillConfig):
         """The student of each recipe.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             ValueError: if the file is not an object of flags, or a flag is unusable.
         """
         remedy = "`recipes` must be a JSON file with an object of objects of flags"
+        if not Path(self.recipes).is_file():
+            raise FileNotFoundError(f"{remedy}. Received: recipes={self.recipes}")
         changes = read_json(self.recipes, dict[str, DistillConfig], remedy)
         wrong = [name for name in changes if not re.fullmatch(r"\w[\w.-]*", name)]
         if not changes or wrong:
