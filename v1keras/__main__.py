@@ -15,6 +15,7 @@ _COMMANDS = (
     ("evaluate", "v1keras.evaluate", "compare runs under corruptions, in a report"),
     ("choose", "v1keras.choose", "choose an ensemble's members on held-out images"),
     ("predict", "v1keras.predict", "label images with a run or an exported model"),
+    ("recommend", "v1keras.recommend", "rank runs for the photographs of a camera"),
     ("study", "v1keras.study", "all of these and an export, in one go"),
     ("ablate", "v1keras.ablate", "compare recipes of distillation"),
     ("export", "export", "export a run for TensorFlow Serving and LiteRT"),

@@ -8,8 +8,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ablation": ["run_ablation"],
         "chain": ["run_study"],
         "choice": ["Choice", "choose_ensemble", "format_choice"],
-        "config": ["ChooseConfig", "StudyConfig"],
+        "config": ["ChooseConfig", "RecommendConfig", "StudyConfig"],
         "pictures": ["filter_sheet"],
         "recipes": ["AblationConfig"],
+        "recommendation": [
+            "Recommendation",
+            "format_recommendation",
+            "recommend",
+        ],
     },
 )

@@ -13,9 +13,7 @@ from v1keras.evaluation.tables import write_csv
 from v1keras.files import claim, write_json
 from v1keras.locks import locks_out
 from v1keras.studies.config import ChooseConfig
-from v1keras.studies.measure import measure_held_out_images
-from v1keras.training.held_out import held_out_by_all, open_run_dataset
-from v1keras.training.run import check_same_classes
+from v1keras.studies.measure import measure_held_out_images, open_held_out
 
 _CHOICE_FILE = "choice.json"
 
@@ -68,20 +66,12 @@ def choose_ensemble(config: ChooseConfig) -> Choice:
     """
     out = Path(config.out)
     runs = open_runs(config.models)
-    check_same_classes(list(runs.values()))
     settings = {
         name: getattr(config, name)
         for name in ("select_on", "images", "noise_samples", "seed")
     }
     claim(out, _CHOICE_FILE, {"settings": settings}, what="choice")
-    first = next(iter(runs.values()))
-    dataset = open_run_dataset(first, config.dataset, config.data_dir)
-    if not held_out_by_all(list(runs.values()), dataset):
-        raise ValueError(
-            "`models` must have held out the same images of one data set (equal "
-            "`split_seed` and `validation_fraction`, `validation_source` fold). "
-            f"Received: {', '.join(str(run.path) for run in runs.values())}"
-        )
+    dataset = open_held_out(config, runs)
     write_json(out / _CHOICE_FILE, {"settings": settings, "members": None})
     cache, images = measure_held_out_images(
         config, dataset, runs, folder="logits", max_images=config.images

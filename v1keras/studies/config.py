@@ -218,10 +218,9 @@ class StudyConfig(
 
 
 @dataclasses.dataclass(frozen=True)
-class ChooseConfig(SelectionSettings):
-    """Among which runs to choose, and on what. Every field is a flag."""
+class ComparisonSettings:
+    """Runs, and the held-out images on which they are compared. Fields are flags."""
 
-    out: str = option(required=True, help="Folder of the choice.")
     models: tuple[str, ...] = option(
         required=True, help="Run directories to choose among."
     )
@@ -242,12 +241,44 @@ class ChooseConfig(SelectionSettings):
 
     def __post_init__(self):
         check_values(self)
-        require(self, "models", len(self.models) >= 2, "at least two")
         for name in ("images", "noise_samples"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         some = self.max_members is None or self.max_members >= 1
         require(self, "max_members", some, "at least 1")
         require(self, "seed", self.seed >= 0, "at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class ChooseConfig(ComparisonSettings, SelectionSettings):
+    """Among which runs to choose, and on what. Every field is a flag."""
+
+    out: str = option(required=True, help="Folder of the choice.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self, "models", len(self.models) >= 2, "at least two")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommendConfig(ComparisonSettings):
+    """For which photographs to recommend which runs. Every field is a flag."""
+
+    photos: tuple[str, ...] = option(
+        required=True, help="Image files, and folders with images at any depth."
+    )
+    out: str = option(
+        "recommendation",
+        "Folder of the results, and of what was measured of the runs, which the next "
+        "photographs reuse.",
+    )
+    max_members: int = _choice(3, "Ensembles of up to so many runs are compared.")
+    images: int = _measurement(200, "Show a random subset of up to N held-out images.")
+    bootstrap: int = _measurement(300, "How often photographs and images are redrawn.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self, "images", self.images >= 20, "at least 20")
+        require(self, "bootstrap", self.bootstrap >= 1, "at least 1")
 
 
 def settings_of(config: Any, part: type) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a study measures: test images, and held-out training images for choices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,16 @@ from v1keras.evaluation.members import analyse_members
 from v1keras.evaluation.report import Section, members_section
 from v1keras.evaluation.runs import RunModels, run_fingerprints
 from v1keras.evaluation.verb import report_contents
-from v1keras.studies.config import SelectionSettings, StudyConfig, settings_of
+from v1keras.studies.config import (
+    ComparisonSettings,
+    SelectionSettings,
+    StudyConfig,
+    settings_of,
+)
 from v1keras.training import Run
 from v1keras.training.config import TrainingSettings
+from v1keras.training.held_out import held_out_by_all, open_run_dataset
+from v1keras.training.run import check_same_classes
 
 EVALUATION_FOLDER = "evaluation"
 
@@ -98,13 +105,42 @@ def _evaluation(config: TrainingSettings, runs: Mapping[str, Run]) -> EvaluateCo
     )
 
 
+def open_held_out(
+    config: ComparisonSettings, runs: Mapping[str, Run]
+) -> ImageDataset:
+    """Opens the data set of which all runs have held out the same images.
+
+    Args:
+        config: `ChooseConfig` or `RecommendConfig`.
+        runs: mapping from name to `Run`.
+
+    Returns:
+        `ImageDataset`.
+
+    Raises:
+        FileNotFoundError: if there is no such data set.
+        ValueError: if runs differ in classes, or held out no common images.
+    """
+    check_same_classes(list(runs.values()))
+    first = next(iter(runs.values()))
+    dataset = open_run_dataset(first, config.dataset, config.data_dir)
+    if not held_out_by_all(list(runs.values()), dataset):
+        raise ValueError(
+            "`models` must have held out the same images of one data set (equal "
+            "`split_seed` and `validation_fraction`, `validation_source` fold). "
+            f"Received: {', '.join(str(run.path) for run in runs.values())}"
+        )
+    return dataset
+
+
 def measure_held_out_images(
-    config: SelectionSettings,
+    config: SelectionSettings | ComparisonSettings,
     dataset: ImageDataset,
     runs: Mapping[str, Run],
     *,
     folder: str,
     max_images: int,
+    corruptions: Sequence[str] | None = None,
 ) -> tuple[LogitCache, CellImages]:
     """Shows the validation images, corrupted here, to some models.
 
@@ -112,12 +148,13 @@ def measure_held_out_images(
     only: nothing is trained on them.
 
     Args:
-        config: `StudyConfig`, `AblationConfig` or `ChooseConfig`.
+        config: `StudyConfig`, `AblationConfig`, `ChooseConfig` or `RecommendConfig`.
         dataset: `ImageDataset`.
         runs: mapping from name to `Run`.
         folder: str. The folder of the logits in that of the study; a second call
             resumes it.
         max_images: int. How many images, drawn at random.
+        corruptions: sequence of str or None. Defaults to those of `config.select_on`.
 
     Returns:
         A tuple of the `LogitCache` and the images.
@@ -130,7 +167,8 @@ def measure_held_out_images(
         max_images=max_images,
         seed=config.seed,
     )
-    corruptions = EXTRA if config.select_on == "extra" else BENCHMARK
+    if corruptions is None:
+        corruptions = EXTRA if config.select_on == "extra" else BENCHMARK
     images = OnlineImages(clean, corrupted_cells(corruptions), seed=config.seed)
     cache = open_cache(
         Path(config.out) / folder,
