@@ -10,6 +10,7 @@ from v1keras.layers import NOISE_MODES
 FORMATS = ("savedmodel", "tflite")
 OUTPUTS = ("logits", "probabilities")
 """What a classifier answers."""
+LEAST_DIAGNOSIS_IMAGES = 16
 QUANTIZATIONS = ("none", "dynamic", "float16", "int8")
 
 # Options under the headings of `--help`.
@@ -45,6 +46,14 @@ class ExportConfig:
         OUTPUTS,
         "What the TFLite file answers: logits, probabilities or both. MediaPipe Tasks "
         "and the Task library take probabilities alone.",
+    )
+    diagnose: bool = _files(
+        False,
+        "Add the signature `diagnose` to the SavedModel: calibrated confidence, "
+        "disagreement, and what has corrupted the image. The LiteRT file has none.",
+    )
+    diagnosis_images: int = _files(
+        400, "How many validation images --diagnose is fitted and measured on."
     )
     keep: int | None = _files(
         None, "How many versions stay in --out. Default: all of them."
@@ -99,6 +108,11 @@ class ExportConfig:
             require(self, name, known, f"some of {', '.join(values)}")
         check_values(self)
         require_utf8(self, "out")
+        enough = self.diagnosis_images >= LEAST_DIAGNOSIS_IMAGES
+        least = f"at least {LEAST_DIAGNOSIS_IMAGES}"
+        require(self, "diagnosis_images", enough, least)
+        can_diagnose = not self.diagnose or "savedmodel" in self.formats
+        require(self, "formats", can_diagnose, "with savedmodel for --diagnose")
         for name in ("images", "calibration_images", "batch_size", "keep"):
             value = getattr(self, name)
             require(self, name, value is None or value >= 1, "at least 1")

@@ -26,6 +26,7 @@ def write_metadata(
     split: str,
     images: int,
     warnings: Sequence[str],
+    diagnosis: dict[str, Any] | None,
     accuracy: dict[str, dict[str, float]],
     milliseconds: dict[str, float],
     sizes: dict[str, int],
@@ -40,6 +41,7 @@ def write_metadata(
         split: str. Where the images of the checks come from.
         images: int. How many they are.
         warnings: sequence of str. What the checks could not tell.
+        diagnosis: dict or None. What `diagnose` rests on, if there is that signature.
         accuracy: dict from model to a dict from slice to the share of right answers.
         milliseconds: dict from endpoint to the time of a request with one image.
         sizes: dict from format to bytes.
@@ -56,6 +58,7 @@ def write_metadata(
         "checked_on": split,
         "images": images,
         "warnings": list(warnings),
+        **({} if diagnosis is None else {"diagnosis": diagnosis}),
         "min_accuracy": config.min_accuracy,
         "accuracy": accuracy,
         "milliseconds": milliseconds,

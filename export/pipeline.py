@@ -16,19 +16,28 @@ from export.check_images import (
     spread,
 )
 from export.config import ExportConfig
+from export.diagnosis import (
+    Diagnoser,
+    Diagnosis,
+    fit_diagnosis,
+    require_held_out,
+)
 from export.infra_validator import Parity
 from export.litert import convert_to_litert
 from export.metadata import describe_litert, write_metadata
 from export.models_config import list_versions, read_labels
 from export.quantize import require_quantizer
-from export.requests import INPUT_NAMES, can_write_warmup, write_warmup
+from export.requests import (
+    INPUT_NAMES,
+    OPTIONAL_INPUT_NAMES,
+    can_write_warmup,
+    write_warmup,
+)
 from export.runtimes import LITERT, LITERT_FILE, SAVED_MODEL_FILE, Answers, ask_apart
 from export.saved_model import LABELS_FILE, write_labels, write_saved_model
 from export.source import Source, open_source
 from v1keras.data import ImageDataset
 from v1keras.layers import is_stochastic
-
-_ENDPOINTS = {"savedmodel": tuple(INPUT_NAMES), "tflite": (LITERT,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +119,8 @@ def export_run(config: ExportConfig) -> ExportResult:
     robustness = read_robustness(source.runs, config.evaluation)
     if config.quantize == "int8":
         require_quantizer()
+    if config.diagnose:
+        require_held_out(source, dataset)
     images = select_images(
         source,
         dataset,
@@ -122,11 +133,14 @@ def export_run(config: ExportConfig) -> ExportResult:
         served = evaluator.baseline_ranking(
             baseline, images.stacked(), batch_size=config.batch_size
         )
+    diagnosis = None
+    if config.diagnose:
+        diagnosis = fit_diagnosis(source, dataset, config.diagnosis_images)
     passed = {}
     try:
         with pusher.staging(config.out) as folder:
             answers, expected, parity = _validate(
-                config, source, dataset, images, folder
+                config, source, dataset, images, folder, diagnosis
             )
             infra = infra_validator.bless(parity, answers, _sizes(folder))
             passed[blessing.INFRA_BLESSED] = infra
@@ -148,6 +162,7 @@ def export_run(config: ExportConfig) -> ExportResult:
                     split=images.split,
                     images=len(images.truth),
                     warnings=evaluation.warnings,
+                    diagnosis=diagnosis.figures if diagnosis else None,
                     **figures,
                 )
                 write_card(folder, Path(config.out).name, metadata, robustness)
@@ -187,11 +202,19 @@ def _check_replacement(config: ExportConfig) -> None:
 
 
 def _write(
-    config: ExportConfig, source: Source, dataset: ImageDataset, folder: Path
+    config: ExportConfig,
+    source: Source,
+    dataset: ImageDataset,
+    folder: Path,
+    diagnosis: Diagnosis | None,
 ) -> None:
     if "savedmodel" in config.formats:
         write_saved_model(
-            source.model, source.labels, folder, crop_fraction=source.crop_fraction
+            source.model,
+            source.labels,
+            folder,
+            crop_fraction=source.crop_fraction,
+            diagnoser=diagnosis and Diagnoser(source.members, diagnosis),
         )
     else:
         write_labels(source.labels, folder / LABELS_FILE)
@@ -216,14 +239,17 @@ def _validate(
     dataset: ImageDataset,
     images: CheckImages,
     folder: Path,
+    diagnosis: Diagnosis | None,
 ) -> tuple[dict[str, Answers], np.ndarray, tuple[Parity, ...]]:
     """Makes the files, asks them in a fresh process and compares their answers."""
     stacked, clean = images.stacked(), images.slices[CLEAN]
+    input_names = INPUT_NAMES | (OPTIONAL_INPUT_NAMES if diagnosis else {})
+    endpoints = {"savedmodel": tuple(input_names), "tflite": (LITERT,)}
     try:
-        _write(config, source, dataset, folder)
+        _write(config, source, dataset, folder, diagnosis)
         if "savedmodel" in config.formats and can_write_warmup():
             name = Path(config.out).name
-            write_warmup(folder, clean, model_name=name)
+            write_warmup(folder, clean, model_name=name, input_names=input_names)
         expected = infra_validator.keras_logits(
             source.model,
             stacked,
@@ -240,7 +266,7 @@ def _validate(
             answers,
             images.divide(expected)[CLEAN],
             source.labels,
-            endpoints=[name for each in config.formats for name in _ENDPOINTS[each]],
+            endpoints=[name for each in config.formats for name in endpoints[each]],
             quantize=config.quantize,
         )
     except ValueError as error:

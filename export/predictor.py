@@ -50,7 +50,7 @@ class Predictor(tf.Module):
             input_signature=[tf.TensorSpec((None, *shape[1:]), tf.float32, "images")],
             autograph=False,
         )
-        with _served_noise(model):
+        with served_noise(model):
             # Kept as traced here: a `tf.function` may be traced again later.
             self.predict = function.get_concrete_function()
             # Not all of the model's: no metrics, and no seeds of noise.
@@ -58,7 +58,7 @@ class Predictor(tf.Module):
 
 
 @contextlib.contextmanager
-def _served_noise(model: keras.Model) -> Iterator[None]:
+def served_noise(model: keras.Model) -> Iterator[None]:
     """Makes functions that are traced meanwhile draw stochastic noise fit for serving.
 
     It comes from TensorFlow's random operation, which every server has: no function that

@@ -7,7 +7,7 @@ when it loads a version: a TFRecord file of `PredictionLog`s.
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,8 @@ INPUT_NAMES = {
     "serve_examples": "examples",
 }
 """The signatures of an exported SavedModel, with the name of the input of each."""
+OPTIONAL_INPUT_NAMES = {"diagnose": "image_bytes"}
+"""The same of signatures that a SavedModel has only if they were asked for."""
 IMAGE_KEY = "image"
 """The feature of a `tf.Example` that holds the image, as TensorFlow Datasets calls it."""
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -39,7 +41,7 @@ def make_request(
     same answer.
 
     Args:
-        signature: str. A key of `INPUT_NAMES`.
+        signature: str. A key of `INPUT_NAMES` or `OPTIONAL_INPUT_NAMES`.
         images: uint8 array (N, S, S, 3).
         crop_fraction: float. What the model crops from image files, which get such a
             margin that it crops these pixels. Defaults to `1.0`.
@@ -82,7 +84,11 @@ def can_write_warmup() -> bool:
 
 
 def write_warmup(
-    folder: str | os.PathLike, images: np.ndarray, *, model_name: str
+    folder: str | os.PathLike,
+    images: np.ndarray,
+    *,
+    model_name: str,
+    input_names: Mapping[str, str] = INPUT_NAMES,
 ) -> None:
     """Writes a request with one image and one with all, for every signature.
 
@@ -90,6 +96,8 @@ def write_warmup(
         folder: str or path. The version's folder.
         images: uint8 array (N, S, S, 3); the first `WARMUP_IMAGES` are used.
         model_name: str. The name that the model is served by.
+        input_names: mapping from signature to the name of its input. Defaults to
+            `INPUT_NAMES`.
     """
     import tensorflow as tf
 
@@ -100,7 +108,7 @@ def write_warmup(
     path.parent.mkdir(parents=True, exist_ok=True)
     images = images[:WARMUP_IMAGES]
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-        for signature, input_name in INPUT_NAMES.items():
+        for signature, input_name in input_names.items():
             for batch in (images[:1], images):
                 message = predict_pb2.PredictRequest(
                     model_spec=model_pb2.ModelSpec(

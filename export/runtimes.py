@@ -19,7 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from export.requests import INPUT_NAMES, WARMUP_FILE, make_request, read_warmup
+from export.requests import (
+    INPUT_NAMES,
+    OPTIONAL_INPUT_NAMES,
+    WARMUP_FILE,
+    make_request,
+    read_warmup,
+)
 
 SAVED_MODEL_FILE = "saved_model.pb"
 LITERT_FILE = "model.tflite"
@@ -30,6 +36,8 @@ SIGNATURE_IMAGES = 8
 """How many images the signatures other than `serving_default` are asked about: they
 compute the same after their own way to pixels."""
 _TIMED_CALLS = 10
+# What `diagnose` says beyond these is no answer of the Keras model.
+_COMPARED = {"logits", "probabilities", "classes", "scores"}
 _TIMEOUT_SECONDS = 3600
 
 
@@ -163,7 +171,7 @@ def ask_saved_model(
 
     answers = {}
     model = LoadedModel(folder)
-    for name, input_name in INPUT_NAMES.items():
+    for name, input_name in (INPUT_NAMES | OPTIONAL_INPUT_NAMES).items():
         if name not in model.signatures or endpoint not in (None, name):
             continue
         asked = images if name == DEFAULT_SIGNATURE else images[:SIGNATURE_IMAGES]
@@ -201,7 +209,8 @@ def _ask(
         for start in range(0, len(inputs), batch_size)
     ]
     outputs = {
-        key: np.concatenate([each[key] for each in batches]) for key in batches[0]
+        key: np.concatenate([each[key] for each in batches])
+        for key in batches[0].keys() & _COMPARED
     }
     if "classes" in outputs:
         outputs["classes"] = np.char.decode(outputs["classes"].astype(bytes), "utf-8")

@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from export.diagnosis import Diagnoser
 from export.predictor import Predictor
 from export.preprocessing import decode_batch
-from export.requests import IMAGE_KEY, INPUT_NAMES
+from export.requests import IMAGE_KEY, INPUT_NAMES, OPTIONAL_INPUT_NAMES
 from v1keras.escaping import format_labels
 
 TOP_K = 5
@@ -33,6 +34,8 @@ class SignedClassifier(tf.Module):
         image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
             `"image"`.
         crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
+        diagnoser: `Diagnoser` or None. What the signature `diagnose` computes. Defaults
+            to no such signature.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SignedClassifier(tf.Module):
         top_k: int = TOP_K,
         image_key: str = IMAGE_KEY,
         crop_fraction: float = 1.0,
+        diagnoser: Diagnoser | None = None,
     ) -> None:
         super().__init__(name="signed_classifier")
         self.predictor = Predictor(model)
@@ -58,6 +62,7 @@ class SignedClassifier(tf.Module):
         self._labels = tf.constant(list(labels))
         self._image_key = image_key
         self._crop_fraction = crop_fraction
+        self.diagnoser = diagnoser
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """The functions to be saved, by the names that requests use."""
@@ -70,10 +75,13 @@ class SignedClassifier(tf.Module):
             "serve_labels": (self.name_bytes, strings, tf.string),
             "serve_examples": (self.classify_examples, strings, tf.string),
         }
+        if self.diagnoser is not None:
+            inputs["diagnose"] = (self.diagnose_bytes, strings, tf.string)
+        input_names = INPUT_NAMES | OPTIONAL_INPUT_NAMES
         return {
             name: tf.function(
                 function,
-                input_signature=[tf.TensorSpec(shape, dtype, INPUT_NAMES[name])],
+                input_signature=[tf.TensorSpec(shape, dtype, input_names[name])],
                 autograph=False,
             )
             for name, (function, shape, dtype) in inputs.items()
@@ -81,7 +89,10 @@ class SignedClassifier(tf.Module):
 
     def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """The answer to pixels, float32 (B, S, S, 3) in 0..255."""
-        outputs = self.predictor.predict(images)
+        return self._named(self.predictor.predict(images))
+
+    def _named(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Outputs with the best labels and their probabilities."""
         scores, indices = tf.math.top_k(outputs["probabilities"], self.top_k)
         return {
             **outputs,
@@ -97,6 +108,12 @@ class SignedClassifier(tf.Module):
         """The answer to encoded JPEG or PNG images of any size, strings (B,)."""
         size = self.predictor.image_size
         return self.classify(decode_batch(image_bytes, size, self._crop_fraction))
+
+    def diagnose_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The answer to encoded images, with how far it can be trusted."""
+        size = self.predictor.image_size
+        images = decode_batch(image_bytes, size, self._crop_fraction)
+        return self._named(self.diagnoser.diagnose(images))
 
     def name_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best labels of encoded images: a short answer, however many classes."""
@@ -118,6 +135,7 @@ def write_saved_model(
     top_k: int = TOP_K,
     image_key: str = IMAGE_KEY,
     crop_fraction: float = 1.0,
+    diagnoser: Diagnoser | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `SignedClassifier`.
 
@@ -130,11 +148,12 @@ def write_saved_model(
         image_key: str. The feature of `tf.Example`s that holds the image. Defaults to
             `"image"`.
         crop_fraction: float. See `v1keras.data.images.fit_image`. Defaults to `1.0`.
+        diagnoser: `Diagnoser` or None. Defaults to no signature `diagnose`.
     """
     labels_path = Path(folder) / LABELS_FILE
     write_labels(labels, labels_path)
     signed = SignedClassifier(
-        model, labels, labels_path, top_k, image_key, crop_fraction
+        model, labels, labels_path, top_k, image_key, crop_fraction, diagnoser
     )
     tf.saved_model.save(signed, os.fspath(folder), signatures=signed.signatures())
 

@@ -16,6 +16,7 @@ class Source:
 
     Args:
         model: keras.Model. Takes float32 pixels 0..255, gives logits.
+        members: tuple of keras.Model. Those that it averages; of one run, itself.
         class_names: tuple of str. Identifiers of the classes, by output.
         labels: tuple of str. What answers call the classes; no two are equal.
         image_size: int. Height and width of the images, in pixels.
@@ -24,6 +25,7 @@ class Source:
     """
 
     model: keras.Model
+    members: tuple[keras.Model, ...]
     class_names: tuple[str, ...]
     labels: tuple[str, ...]
     image_size: int
@@ -61,6 +63,7 @@ def open_source(
     first = runs[0]
     return Source(
         model=model,
+        members=tuple(models),
         class_names=first.class_names,
         labels=first.labels,
         image_size=first.image_size,

@@ -40,6 +40,7 @@ COMMANDS = {
     "v1keras.predict": "v1keras.prediction:PredictConfig",
     "v1keras.study": "v1keras.studies:StudyConfig",
     "v1keras.choose": "v1keras.studies:ChooseConfig",
+    "v1keras.recommend": "v1keras.studies:RecommendConfig",
     "v1keras.ablate": "v1keras.studies:AblationConfig",
     "v1keras.corruptions": "v1keras.corruptions.config:CorruptionsConfig",
     "export": "export.config:ExportConfig",

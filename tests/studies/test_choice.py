@@ -7,31 +7,6 @@ from v1keras.corruptions import EXTRA
 from v1keras.studies import ChooseConfig, choose_ensemble, format_choice
 from v1keras.training import Run, TrainConfig, train
 
-COMMON = {
-    "dataset": "shapes:160:24",
-    "arch": "resnet18",
-    "width": 4,
-    "image_size": 32,
-    "visual_degrees": 1.0,
-    "stride": 8,
-    "epochs": 1,
-    "batch_size": 32,
-    "validation_fraction": 0.3,
-}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("choice")
-    for name, settings in {
-        "base": {"variant": "base"},
-        "no_noise": {"variant": "no_noise"},
-        "standard": {"variant": "standard"},
-        "other_fold": {"variant": "base", "split_seed": 5},
-    }.items():
-        train(TrainConfig(**COMMON, **settings, out=str(folder / name)))
-    return folder
-
 
 def paths(runs, *names):
     return tuple(str(runs / name) for name in names)
@@ -84,9 +59,9 @@ def test_runs_without_common_held_out_images_are_refused(runs, tmp_path):
     assert not (tmp_path / "choice").exists()
 
 
-def test_a_run_that_was_judged_on_test_images_is_refused(runs, tmp_path):
+def test_a_run_that_was_judged_on_test_images_is_refused(runs, run_settings, tmp_path):
     folder = tmp_path / "paper"
-    settings = COMMON | {"validation_source": "test", "out": str(folder)}
+    settings = run_settings | {"validation_source": "test", "out": str(folder)}
     train(TrainConfig(**settings, variant="base"))
     config = ChooseConfig(
         models=(str(folder), *paths(runs, "base")), out=str(tmp_path / "choice")

@@ -55,7 +55,7 @@ def fit_discriminant(statistics: np.ndarray) -> Discriminant:
     >>> from v1keras.evaluation.discriminant import fit_discriminant
     >>> draws = np.random.default_rng(0).normal(size=(2, 500, 3))
     >>> discriminant = fit_discriminant(draws + np.array([0.0, 4.0])[:, None, None])
-    >>> discriminant.scores(np.array([[0.1, 0.0, 0.2]])).argmax()
+    >>> int(discriminant.scores(np.array([[0.1, 0.0, 0.2]])).argmax())
     0
     """
     means = statistics.mean(axis=1)

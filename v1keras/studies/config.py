@@ -66,6 +66,8 @@ _data = functools.partial(option, group="data")
 _measurement = functools.partial(option, group="measurement")
 
 
+# To be told apart by their quality.
+LEAST_IMAGES = 16
 SELECTION_SETS = ("extra", "benchmark")
 
 
@@ -277,7 +279,8 @@ class RecommendConfig(ComparisonSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self, "images", self.images >= 20, "at least 20")
+        least = f"at least {LEAST_IMAGES}"
+        require(self, "images", self.images >= LEAST_IMAGES, least)
         require(self, "bootstrap", self.bootstrap >= 1, "at least 1")
 
 

@@ -105,9 +105,7 @@ def _evaluation(config: TrainingSettings, runs: Mapping[str, Run]) -> EvaluateCo
     )
 
 
-def open_held_out(
-    config: ComparisonSettings, runs: Mapping[str, Run]
-) -> ImageDataset:
+def open_held_out(config: ComparisonSettings, runs: Mapping[str, Run]) -> ImageDataset:
     """Opens the data set of which all runs have held out the same images.
 
     Args:

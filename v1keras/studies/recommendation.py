@@ -19,7 +19,7 @@ from v1keras.evaluation.tables import write_csv
 from v1keras.files import claim, write_json
 from v1keras.locks import locks_out
 from v1keras.prediction import find_image_files
-from v1keras.studies.config import RecommendConfig
+from v1keras.studies.config import LEAST_IMAGES, RecommendConfig
 from v1keras.studies.measure import measure_held_out_images, open_held_out
 
 # One for each quality: what others do could not be told from it.
@@ -28,6 +28,8 @@ _RECORD = "recommendation.json"
 # In the units of `QUALITIES`: differences far below them tell nothing.
 _FLOORS = np.array([0.5, 10.0, 0.01, 0.0])
 _BATCH = 128
+# The share of unlike photographs above which there is a warning.
+_WARNED = 0.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,6 +138,11 @@ def recommend(config: RecommendConfig) -> Recommendation:
     files = find_image_files(config.photos)
     runs = open_runs(config.models)
     dataset = open_held_out(config, runs)
+    if (held_out := len(dataset.split("validation"))) < LEAST_IMAGES:
+        raise ValueError(
+            f"`models` must have held out at least {LEAST_IMAGES} images. "
+            f"Received: {held_out} held-out images"
+        )
     fit = (dataset.image_size, next(iter(runs.values())).crop_fraction)
     photos = np.concatenate(
         [measure_quality(read_image(file, *fit)[None]) for file in files]
@@ -194,7 +201,10 @@ def _held_out_quality(images: CellImages) -> np.ndarray:
     return np.stack(
         [
             np.concatenate(
-                [measure_quality(batch.images) for batch in images.batches(cell, _BATCH)]
+                [
+                    measure_quality(batch.images)
+                    for batch in images.batches(cell, _BATCH)
+                ]
             )
             for cell in images.cells
         ]
@@ -278,7 +288,7 @@ def format_recommendation(recommendation: Recommendation, top: int = 10) -> str:
         f"On other held-out images this tells the corruption in {likeness.told_apart:.0%}"
         f" (guessing: {1 / (len(CORRUPTIONS) + 1):.0%}).",
     ]
-    if likeness.unlike > 0.1:
+    if likeness.unlike > _WARNED:
         lines.append(
             f"warning: {likeness.unlike:.0%} of the photographs look like none of the "
             "held-out images; for these the ranking says little"
