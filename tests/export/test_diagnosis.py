@@ -104,9 +104,20 @@ def test_the_temperature_is_the_most_likely_one(runs, held_out, diagnosis):
     assert losses[1] < min(losses[0], losses[2])
 
 
-def test_the_signature_is_there_when_it_is_asked_for(runs, held_out, tmp_path):
+@pytest.mark.parametrize(
+    ("names", "noise"),
+    [
+        (("no_noise",), "off"),
+        pytest.param(("standard",), "stochastic", marks=pytest.mark.slow),
+        pytest.param(("standard", "base"), "stochastic", marks=pytest.mark.slow),
+    ],
+)
+def test_the_signature_is_there_when_it_is_asked_for(
+    runs, held_out, tmp_path, names, noise
+):
     config = ExportConfig(
-        run=(str(runs / "no_noise"),),
+        run=tuple(str(runs / name) for name in names),
+        noise=noise,
         out=str(tmp_path / "out"),
         min_accuracy=0.01,
         images=8,
@@ -122,13 +133,13 @@ def test_the_signature_is_there_when_it_is_asked_for(runs, held_out, tmp_path):
     answer = tf.saved_model.load(str(result.path)).signatures["diagnose"](
         image_bytes=encoded
     )
-    assert {name: values.shape[0] for name, values in answer.items()} == dict.fromkeys(
-        (
-            "logits", "probabilities", "classes", "scores", "confidence", "corruption",
-            "corruption_probabilities", "severity",
-        ),
-        3,
-    )  # fmt: skip
+    outputs = {
+        "logits", "probabilities", "classes", "scores", "confidence", "corruption",
+        "corruption_probabilities", "severity",
+    }  # fmt: skip
+    assert set(answer) - {"disagreement"} == outputs
+    assert ("disagreement" in answer) == (noise == "stochastic")
+    assert {values.shape[0] for values in answer.values()} == {3}
     metadata = (result.path / "metadata.json").read_text()
     assert '"temperature"' in metadata and '"alarms"' in metadata
 

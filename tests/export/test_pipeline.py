@@ -284,10 +284,10 @@ def test_a_failed_check_changes_nothing(exported, runs, monkeypatch):
     before = tree(out)
     write = pipeline._write
 
-    def write_wrongly(config, source, dataset, folder):
+    def write_wrongly(config, source, dataset, folder, diagnosis):
         """Files of another model: what a faulty converter would give."""
         other = open_source([str(runs / "base")])
-        write(config, other, dataset, folder)
+        write(config, other, dataset, folder, diagnosis)
 
     monkeypatch.setattr(pipeline, "_write", write_wrongly)
     with pytest.raises(RejectedError, match="serving_default: logits differ") as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from v1keras.data.images import read_image
+from v1keras.data.images import ImageFiles
 from v1keras.data.quality import QUALITIES, measure_quality
 from v1keras.evaluation import CLEAN, Cell, CellImages, LogitCache
 from v1keras.evaluation.bootstrap import bootstrap_accuracies, interval
@@ -144,8 +144,12 @@ def recommend(config: RecommendConfig) -> Recommendation:
             f"Received: {held_out} held-out images"
         )
     fit = (dataset.image_size, next(iter(runs.values())).crop_fraction)
-    photos = np.concatenate(
-        [measure_quality(read_image(file, *fit)[None]) for file in files]
+    photos = ImageFiles(files, *fit)
+    quality = np.concatenate(
+        [
+            measure_quality(photos[start : start + _BATCH])
+            for start in range(0, len(photos), _BATCH)
+        ]
     )
     write_json(out / _RECORD, {"settings": settings})
     cache, images = measure_held_out_images(
@@ -156,7 +160,7 @@ def recommend(config: RecommendConfig) -> Recommendation:
         max_images=config.images,
         corruptions=CORRUPTIONS,
     )
-    likeness = compare_quality(photos, _held_out_quality(images), images.cells)
+    likeness = compare_quality(quality, _held_out_quality(images), images.cells)
     result = Recommendation(_rank(config, list(runs), cache, likeness), likeness)
     write_csv(out / "recommendation.csv", _rows(result))
     return result
