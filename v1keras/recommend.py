@@ -3,11 +3,12 @@
 import sys
 
 from v1keras import command_line, studies
+from v1keras.escaping import say
 
 
 def main(config: studies.RecommendConfig) -> None:
     """Recommends, and says how sure that is."""
-    print(studies.format_recommendation(studies.recommend(config)))
+    say(*studies.format_recommendation(studies.recommend(config)).split("\n"))
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ def test_files_that_do_not_load_are_refused(
 ):
     from export import pipeline
 
-    def write_damaged(config, source, dataset, folder):
+    def write_damaged(config, source, dataset, folder, diagnosis):
         """Files cut off, as by a disk that lies, before the export is checked."""
         shutil.copytree(exported.path, folder, dirs_exist_ok=True)
         path = folder / name

@@ -10,6 +10,7 @@ import numpy as np
 
 from v1keras.data.images import ImageFiles
 from v1keras.data.quality import QUALITIES, measure_quality
+from v1keras.escaping import escape_line
 from v1keras.evaluation import CLEAN, Cell, CellImages, LogitCache
 from v1keras.evaluation.bootstrap import bootstrap_accuracies, interval
 from v1keras.evaluation.discriminant import fit_discriminant, mixture
@@ -301,7 +302,7 @@ def format_recommendation(recommendation: Recommendation, top: int = 10) -> str:
     lines += [
         f"{100 * each.accuracy:8.1f} "
         f"{f'[{100 * each.low:.1f}, {100 * each.high:.1f}]':>14} "
-        f"{100 * each.clean:6.1f} {each.best:8.0%}  {' + '.join(each.members)}"
+        f"{100 * each.clean:6.1f} {each.best:8.0%}  {escape_line(' + '.join(each.members))}"
         for each in recommendation.candidates[:top]
     ]
     return "\n".join(lines)
