@@ -26,6 +26,7 @@ CARD_FILE = "MODEL_CARD.md"
 
 _CELLS_FILE, _SUMMARY_FILE = "robustness.csv", "summary.csv"
 _GROUPS = ("clean", "noise", "blur", "weather", "digital", "mean")
+_HEAD_GROUPS = {CLEAN: "clean", "mean": "mean over corruptions"}
 _ENDS = ("", "_low", "_high")
 _CELL_COLUMNS = {
     "model": str,
@@ -256,9 +257,12 @@ def _head_rows(
     rows = [("accuracy of the files", f"{files} of {on}")]
     if tables is not None:
         rows = [
-            (f"accuracy on {tables['images']} test images, {group}", share)
+            (
+                f"accuracy on {tables['images']} test images, {_HEAD_GROUPS[group]}",
+                share,
+            )
             for group, share in tables["groups"]
-            if group in (CLEAN, "mean")
+            if group in _HEAD_GROUPS
         ] + rows
     return [
         ("verdict", verdict),
