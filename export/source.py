@@ -82,4 +82,8 @@ def _load_model(run: Run) -> keras.Model:
             f"{classes} outputs, as its config.json says. Received: "
             f"input_shape={model.input_shape}, output_shape={model.output_shape}"
         )
+    # LiteRT has no 16-bit floats of a mixed policy, and not every server computes with
+    # them; weights are float32 under all policies.
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        layer.dtype_policy = "float32"
     return model

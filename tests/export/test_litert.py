@@ -1,4 +1,5 @@
 import importlib.util
+import shutil
 
 import keras
 import numpy as np
@@ -9,8 +10,10 @@ from ai_edge_litert.interpreter import Interpreter
 from export import quantize
 from export.config import QUANTIZATIONS
 from export.litert import convert_to_litert
+from export.source import open_source
 from v1keras.layers import VOneBlock, set_noise
 from v1keras.models import build_classifier
+from v1keras.training import Run
 
 needs_quantizer = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_quantizer") is None,
@@ -215,3 +218,29 @@ def test_kernels_take_whole_strides_where_that_costs_little(stride, channels):
     answer = interpreter.get_signature_runner("serving_default")(images=images)
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(model.predict(images, verbose=0), expected)
+
+
+def in_bfloat16(layer):
+    policy = {**layer.get_config(), "dtype": "mixed_bfloat16"}
+    return type(layer).from_config(policy)
+
+
+def test_runs_of_mixed_precision_are_exported_in_float32(runs, tmp_path):
+    paths = [tmp_path / "no_noise", tmp_path / "base"]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    members = []
+    for path in paths:
+        shutil.copytree(runs / path.name, path)
+        model = Run.open(path).load_model()
+        members.append(np.array(model(images)))
+        mixed = keras.models.clone_model(model, clone_function=in_bfloat16)
+        mixed.set_weights(model.get_weights())
+        assert mixed(images).dtype == "bfloat16"
+        mixed.save(path / "model.keras")
+    ensemble = open_source([str(path) for path in paths]).model
+    logits = np.array(ensemble(images))
+    np.testing.assert_allclose(logits, np.mean(members, axis=0), rtol=1e-4, atol=1e-4)
+    answer = runner(convert_to_litert(ensemble))
+    for image, expected in zip(images, logits, strict=True):
+        found = answer(images=image[None])["logits"][0]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
