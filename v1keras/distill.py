@@ -8,7 +8,9 @@ from v1keras.escaping import say
 
 def main(config: training.DistillConfig) -> None:
     """Distils a student and says where its run is."""
-    say(training.distill(config).summary())
+    run = training.distill(config)
+    if training.get_workers(config.strategy).is_chief:
+        say(run.summary())
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ def start_tensorflow() -> None:
     with _filtered_stderr():
         import tensorflow as tf
 
-        # Where there is no GPU, TensorFlow complains about that once: here.
-        tf.config.list_logical_devices()
+        # Where there is no GPU, TensorFlow complains about that once: here. Logical
+        # devices would be made by asking for them, too early for several workers.
+        tf.config.list_physical_devices()
 
 
 def silence_image_libraries() -> None:

@@ -8,7 +8,9 @@ from v1keras.escaping import say
 
 def main(config: training.TrainConfig) -> None:
     """Trains a classifier and says where its run is."""
-    say(training.train(config).summary())
+    run = training.train(config)
+    if training.get_workers(config.strategy).is_chief:
+        say(run.summary())
 
 
 if __name__ == "__main__":

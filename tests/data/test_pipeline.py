@@ -318,3 +318,39 @@ for count in range(32, 41):
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_no_replica_is_left_without_images(replicas):
     subprocess.run([sys.executable, "-c", DISTRIBUTED, str(replicas)], check=True)
+
+
+@pytest.mark.parametrize("batch_size", [8, 11])
+def test_parts_of_replicas_make_the_whole_batches(numbered, batch_size):
+    common = {"batch_size": batch_size, "replicas": 4}
+    steps = len(batch_sizes(len(numbered), **common))
+    for batches, settings in (
+        (evaluation_batches, {}),
+        (training_batches, {"seed": 3, "augment": "paper"}),
+    ):
+        whole = _batches(batches(numbered, **common, **settings), steps)
+        workers = [
+            _batches(batches(numbered, **common, own=own, **settings), 2 * steps)
+            for own in (range(2), range(2, 4))
+        ]
+        for step, (images, labels) in enumerate(whole):
+            parts = [part for own in workers for part in own[2 * step : 2 * step + 2]]
+            sizes = [len(part) for _, part in parts]
+            # As a strategy hands out: rounded up, and the rest.
+            assert sizes[:3] == 3 * [-(-len(labels) // 4)] and sizes[3] > 0
+            joined = [np.concatenate(each) for each in zip(*parts, strict=True)]
+            _assert_equal([joined], [(images, labels)])
+
+
+def test_replicas_mix_differently():
+    split = Split(
+        "train",
+        np.zeros((8, 4, 4, 3), np.uint8),
+        np.arange(8, dtype=np.int32),
+        ("",) * 8,
+    )
+    batches = training_batches(
+        split, batch_size=8, mixing=Mixing(1.0), num_classes=8, replicas=2, own=range(2)
+    )  # fmt: skip
+    (_, first), (_, second) = _batches(batches, 2)
+    assert not np.array_equal(np.sort(first.max(1)), np.sort(second.max(1)))

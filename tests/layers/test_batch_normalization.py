@@ -110,6 +110,27 @@ with strategy.scope():
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     optimizer = v1keras.training.L2SGD(0.01, l2=1e-3, momentum=0.9)
     model.compile(optimizer, v1keras.models.LabelLoss())
+for count in (2 * replicas, 2 * replicas - 1, 1):
+    share = -(-count // replicas)
+    parts = [images[:count][i * share : (i + 1) * share] for i in range(replicas)]
+    with strategy.scope():
+        layer = v1keras.layers.BatchNormalization(momentum=0.5)
+        layer.build((None, 4, 4, 3))
+    shares = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+    )
+    step = tf.function(lambda shares: layer(shares, training=True))
+    strategy.run(step, (shares,))
+    for moving, of_part, start in (
+        (layer.moving_mean, lambda part: part.mean((0, 1, 2)), 0.0),
+        (layer.moving_variance, lambda part: part.var((0, 1, 2), ddof=1), 1.0),
+    ):
+        own = [(start + of_part(part)) / 2 if len(part) else start for part in parts]
+        expected = sum(own) / replicas
+        for replica in strategy.experimental_local_results(moving.value):
+            np.testing.assert_allclose(replica, expected * np.ones(3), rtol=1e-5)
+        np.testing.assert_allclose(moving.numpy(), expected * np.ones(3), rtol=1e-5)
+
 for images_left in range(1, 2 * replicas + 1):
     count = 2 * replicas + images_left
     data = tf.data.Dataset.from_tensor_slices((images[:count], labels[:count]))
@@ -117,12 +138,15 @@ for images_left in range(1, 2 * replicas + 1):
     logs = model.fit(data, validation_data=data, verbose=0).history
     assert np.isfinite([*logs.values()]).all(), (images_left, logs)
     assert all(np.isfinite(weight).all() for weight in model.get_weights()), images_left
+    for weight in model.layers[2].weights:
+        copies = strategy.experimental_local_results(weight.value)
+        assert all(np.array_equal(copies[0], copy) for copy in copies), weight.path
 """
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_without_images(replicas):
-    """All sizes of the last batch."""
+def test_replicas(replicas):
+    """They share their statistics, and all sizes of the last batch leave them finite."""
     # oneDNN's convolution, on CPUs only, gives a wrong shape for a batch of no images.
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, "-c", REPLICAS, str(replicas)]

@@ -97,6 +97,7 @@ def training_batches(
     num_classes: int | None = None,
     teacher_logits: Sequence[np.ndarray] | None = None,
     replicas: int = 1,
+    own: range | None = None,
 ) -> tf.data.Dataset:
     """**Endless** shuffled and augmented batches of a split.
 
@@ -125,6 +126,9 @@ def training_batches(
             to `None`.
         replicas: int. Replicas of the distribution strategy; see `batch_sizes`.
             Defaults to `1`.
+        own: range or None. The numbers of the replicas that this process feeds: each
+            batch then comes in parts, one for each of them in turn, and only these are
+            read. Images are mixed within a part. By default batches are whole.
 
     Returns:
         A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), labels int32 (B,)), or
@@ -161,7 +165,8 @@ def training_batches(
         )
     if teacher_logits is not None:
         _check_logits(teacher_logits, len(split), views)
-    read = _reader(split, batch_size if drop_remainder else None)
+    is_fixed = drop_remainder and own is None
+    read = _reader(split, batch_size if is_fixed else None)
 
     def show(indices, draws, mixing_seed, view):
         images, labels = read(indices)
@@ -179,7 +184,8 @@ def training_batches(
     sizes = batch_sizes(
         len(split), batch_size, replicas=replicas, drop_remainder=drop_remainder
     )
-    batches = _shuffled_batches(sizes, len(split), seed, start_epoch, views)
+    parts = _parts(sizes, replicas, own)
+    batches = _shuffled_batches(parts, len(split), seed, start_epoch, views)
     return _prefetched(batches, show)
 
 
@@ -189,6 +195,7 @@ def evaluation_batches(
     batch_size: int,
     teacher_logits: np.ndarray | None = None,
     replicas: int = 1,
+    own: range | None = None,
 ) -> tf.data.Dataset:
     """One pass over a split, its images as they are and in their order.
 
@@ -199,6 +206,7 @@ def evaluation_batches(
             labels then come with those of the batch. Defaults to `None`.
         replicas: int. Replicas of the distribution strategy; see `batch_sizes`.
             Defaults to `1`.
+        own: range or None; see `training_batches`.
 
     Returns:
         A `tf.data.Dataset` of what `training_batches` gives.
@@ -225,7 +233,10 @@ def evaluation_batches(
         return images, (labels, _logits_of([teacher_logits], 0, indices))
 
     sizes = batch_sizes(len(split), batch_size, replicas=replicas)
-    return _prefetched(_slices(sizes, tf.range(len(split), dtype=tf.int64)), show)
+    begins, ends, _ = _parts(sizes, replicas, own)
+    order = tf.range(len(split), dtype=tf.int64)
+    bounds = tf.data.Dataset.from_tensor_slices((begins, ends))
+    return _prefetched(bounds.map(lambda begin, end: order[begin:end]), show)
 
 
 def augmented_view(
@@ -334,8 +345,23 @@ def _prefetched(batches: tf.data.Dataset, show: Callable) -> tf.data.Dataset:
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
+def _parts(
+    sizes: list[int], replicas: int, own: range | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where batches, or the parts of some replicas, begin and end, and their numbers."""
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
+    if own is None:
+        return begins, ends, np.arange(len(sizes))
+    shares = -(np.array(sizes) // -replicas)[:, None]  # rounded up; see `batch_sizes`
+    firsts = begins[:, None] + shares * np.array(own)
+    lasts = np.minimum(firsts + shares, ends[:, None])
+    numbers = np.arange(len(sizes))[:, None] * replicas + np.array(own)
+    return firsts.ravel(), lasts.ravel(), numbers.ravel()
+
+
 def _shuffled_batches(
-    sizes: list[int], count: int, seed: int, start_epoch: int, views: int
+    parts: tuple[np.ndarray, ...], count: int, seed: int, start_epoch: int, views: int
 ) -> tf.data.Dataset:
     """Endless (indices, draws of augmentation, seed of mixing, view) of batches."""
 
@@ -347,28 +373,16 @@ def _shuffled_batches(
         )
         draws = tf.gather(_view_draws(count, seed, view), order)
         mixing_seed = _fold_in(seed, _MIXING_STREAM, epoch)
-        return (
-            _slices(sizes, order, draws)
-            .enumerate()
-            .map(
-                lambda step, batch: (
-                    *batch,
-                    tf.random.experimental.stateless_fold_in(mixing_seed, step),
-                    view,
-                )
+        return tf.data.Dataset.from_tensor_slices(parts).map(
+            lambda begin, end, number: (
+                order[begin:end],
+                draws[begin:end],
+                tf.random.experimental.stateless_fold_in(mixing_seed, number),
+                view,
             )
         )
 
     return tf.data.Dataset.counter(start_epoch).flat_map(epoch_batches)
-
-
-def _slices(sizes: list[int], *tensors: tf.Tensor) -> tf.data.Dataset:
-    """Batches of these sizes, one after the other, of tensors with one first axis."""
-    ends = np.cumsum(sizes)
-    bounds = tf.data.Dataset.from_tensor_slices((ends - sizes, ends))
-    if len(tensors) == 1:
-        return bounds.map(lambda begin, end: tensors[0][begin:end])
-    return bounds.map(lambda begin, end: tuple(each[begin:end] for each in tensors))
 
 
 def _view_draws(count: int, seed: int, view: tf.Tensor) -> tf.Tensor:

@@ -99,7 +99,8 @@ class EvaluateConfig(EvaluationSettings):
     bootstrap: int = _measurement(1000, "Bootstrap replicates behind the intervals.")
     strategy: str = _measurement(
         "auto",
-        "mirrored computes on all GPUs; auto does where there are several.",
+        "mirrored computes on all GPUs; under multi_worker the processes in TF_CONFIG or "
+        "a step of Slurm divide the cells; auto chooses.",
         choices=STRATEGIES,
     )
     logits_dtype: str = _output(

@@ -37,13 +37,13 @@ from v1keras.evaluation.runs import (
 )
 from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
 from v1keras.files import claim, require_writable, write_json
-from v1keras.locks import locks_out
 from v1keras.reading import read_table
 from v1keras.training import Run, check_same_classes, versions
 from v1keras.training.run import check_classes
+from v1keras.training.strategy import get_workers, wait_for_all, works_together
 
 
-@locks_out("evaluates")
+@works_together("evaluates")
 def evaluate(
     config: EvaluateConfig,
     runs: Mapping[str, Run] | None = None,
@@ -55,7 +55,9 @@ def evaluate(
     Writes `report.html`, the files of `write_tables`, `bar_chart.png`, `costs.json`,
     `config.json` and the cached logits to `config.out`. Each model's `robustness.csv`
     also goes into its run directory, unless that cannot be written or has one of more
-    images. A second call resumes where the first one stopped.
+    images. A second call resumes where the first one stopped. Several workers divide the
+    cells among themselves, each on one device; the numbers are those of one process, and
+    the chief writes all but the cached logits.
 
     Args:
         config: `EvaluateConfig`.
@@ -99,8 +101,12 @@ def evaluate(
         dtype=config.logits_dtype,
     )
     cells = [cell for cell in planned if cell in images.cells]
-    models = RunModels(runs, config.strategy)
-    predict_cells(cache, models, images, cells, batch_size=config.batch_size)
+    workers = get_workers(config.strategy)
+    strategy = config.strategy if workers.count == 1 else "none"
+    models = RunModels(runs, strategy)
+    share = cells[workers.index :: workers.count]
+    predict_cells(cache, models, images, share, batch_size=config.batch_size)
+    wait_for_all(workers)
     table = build_table(
         cache,
         lineup,
@@ -111,11 +117,13 @@ def evaluate(
         alexnet=_is_imagenet_c(images, dataset),
         class_names=first.labels,
     )
+    if not workers.is_chief:
+        return table
     others = list(
         other_inferences(config, cache, models, images, lineup, planned, cells)
     )
     comparisons = compare_evaluations(cache, other, lineup) if other else []
-    report = _write(config, runs, table, images, comparisons, others)
+    report = _write(config, strategy, runs, table, images, comparisons, others)
     say(*format_table(table).split("\n"))
     for caution in cautions(table, runs):
         say(f"Note: {caution}")
@@ -127,6 +135,7 @@ def evaluate(
 
 def _write(
     config: EvaluateConfig,
+    strategy: str,
     runs: Mapping[str, Run],
     table: RobustnessTable,
     images: CellImages,
@@ -143,7 +152,7 @@ def _write(
 
     out = Path(config.out)
     settings = dataclasses.asdict(config)
-    contents = report_contents(out, table, runs, images, strategy=config.strategy)
+    contents = report_contents(out, table, runs, images, strategy=strategy)
     write_tables(out, table)
     write_bar_chart(out / "bar_chart.png", table)
     for name in table.lineup.models:

@@ -15,6 +15,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     models were trained, and an empty batch changes nothing. Inference and everything
     else are Keras' own.
 
+    The replicas of a strategy normalise by the statistics of their own images, as in
+    Keras, but share one moving mean and variance: the mean of what each replica would
+    make of them. So validation sees the model that is saved.
+
     Args:
         **kwargs: the arguments of `keras.layers.BatchNormalization`.
 
@@ -24,6 +28,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     >>> layer(np.ones((2, 4, 4, 3), "float32"), training=True).shape
     TensorShape([2, 4, 4, 3])
     """
+
+    def add_weight(self, *args, **kwargs):
+        # Left to Keras, each replica would move a copy of its own, and files would
+        # hold the first one's. Trainable weights change by gradients alone.
+        return super().add_weight(*args, **{"aggregation": "mean", **kwargs})
 
     def call(self, inputs, training=None, mask=None):
         if not training or mask is not None or not self._has_kernel(inputs):

@@ -16,7 +16,6 @@ from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
-from v1keras.locks import locks_out
 from v1keras.reading import read_table
 from v1keras.studies.measure import (
     check_test_images,
@@ -25,11 +24,12 @@ from v1keras.studies.measure import (
 )
 from v1keras.studies.recipes import AblationConfig
 from v1keras.training import DistillConfig, Run, distill, open_dataset
+from v1keras.training.strategy import works_alone
 
 _WITHOUT = "without_teacher"
 
 
-@locks_out("compares recipes")
+@works_alone("compares recipes")
 def run_ablation(config: AblationConfig) -> dict[str, Any]:
     """Trains a student by each recipe, chooses one, and measures it.
 

@@ -16,7 +16,6 @@ from v1keras.evaluation import Lineup, RobustnessTable
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
-from v1keras.locks import locks_out
 from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
@@ -27,6 +26,7 @@ from v1keras.studies.measure import (
 )
 from v1keras.studies.pictures import filters_section
 from v1keras.training import Run, distill, open_dataset, train, versions
+from v1keras.training.strategy import works_alone
 
 _STUDY_FILE = "study.json"
 _STUDENT = "student"
@@ -35,7 +35,7 @@ _STUDENT = "student"
 _TIMES_CHANCE = 2.0
 
 
-@locks_out("runs a study")
+@works_alone("runs a study")
 def run_study(config: StudyConfig) -> Path:
     """Trains, distils, evaluates, reports and exports; resumes where it stopped.
 

@@ -11,9 +11,9 @@ from v1keras.evaluation.members import MemberAnalysis, analyse_members
 from v1keras.evaluation.runs import open_runs
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import claim, write_json
-from v1keras.locks import locks_out
 from v1keras.studies.config import ChooseConfig
 from v1keras.studies.measure import measure_held_out_images, open_held_out
+from v1keras.training.strategy import works_alone
 
 _CHOICE_FILE = "choice.json"
 
@@ -31,7 +31,7 @@ class Choice:
     analysis: MemberAnalysis
 
 
-@locks_out("chooses an ensemble")
+@works_alone("chooses an ensemble")
 def choose_ensemble(config: ChooseConfig) -> Choice:
     """Chooses the members of an ensemble among runs.
 

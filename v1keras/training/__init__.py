@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "noise_warmup": ["NoiseWarmup"],
         "optimizer": ["L2SGD"],
         "run": ["Run", "check_same_classes", "versions"],
+        "strategy": ["get_workers"],
     },
 )

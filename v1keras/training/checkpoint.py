@@ -73,12 +73,21 @@ class RunCheckpoint(keras.callbacks.Callback):
         folder: path of the run.
         plateau: list of the `ReduceLROnPlateau` callbacks of the same training, which
             must stand before this one.
+        writes: bool. Whether this process writes, or another one that trains with it.
+            Defaults to `True`.
     """
 
-    def __init__(self, folder: Path, plateau: list[keras.callbacks.Callback]):
+    def __init__(
+        self,
+        folder: Path,
+        plateau: list[keras.callbacks.Callback],
+        *,
+        writes: bool = True,
+    ):
         super().__init__()
         self.folder = folder
         self.plateau = plateau
+        self.writes = writes
         self.progress = Progress()
         self._plateau_state: list[dict] = []
         self._epoch = 0
@@ -114,7 +123,8 @@ class RunCheckpoint(keras.callbacks.Callback):
             )
         for each in damaged:
             say(f"{each}: resumed from {folder.name} instead.")
-        self._publish(folder)
+        if self.writes:
+            self._publish(folder)
 
     def _read(self, folder: Path, model: keras.Model) -> None:
         remedy = "the one before is taken"
@@ -163,6 +173,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         if logs["val_accuracy"] > progress.best_accuracy:
             progress.best_epoch = epoch + 1
             progress.best_accuracy = float(logs["val_accuracy"])
+        if not self.writes:
+            return
         self._publish(self._write_checkpoint(epoch + 1, rate))
         for folder in _checkpoints(self.folder)[:-_KEPT]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ _training = functools.partial(option, group="training")
 _distillation = functools.partial(option, group="distillation")
 
 SCHEDULES = ("plateau", "cosine", "step", "constant")
-STRATEGIES = ("auto", "none", "mirrored")
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 DISTILLATION_LOSSES = ("scaled", "paper")
 
 _VARIANT_OVERRIDES = (
@@ -227,7 +227,8 @@ class TrainingSettings:
     data_dir: str | None = _data(None, "Where TensorFlow Datasets keeps its data.")
     strategy: str = _training(
         "auto",
-        "mirrored trains on all GPUs; auto does where there are several.",
+        "mirrored trains on all GPUs, multi_worker on those of all processes in TF_CONFIG "
+        "or a step of Slurm; auto chooses.",
         choices=STRATEGIES,
     )
     mixed_precision: bool = _training(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ from v1keras.data import (
 )
 from v1keras.escaping import say
 from v1keras.files import claim, file_fingerprint, require_writable, write_json
-from v1keras.locks import locks_out
 from v1keras.models import (
     Distiller,
     LabelAccuracy,
@@ -34,6 +34,7 @@ from v1keras.reading import reason
 from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
+from v1keras.training.distributed_fit import distributed_fit
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
@@ -46,7 +47,13 @@ from v1keras.training.run import (
     resolve_v1,
     versions,
 )
-from v1keras.training.strategy import get_strategy, precision
+from v1keras.training.strategy import (
+    get_strategy,
+    get_workers,
+    precision,
+    wait_for_all,
+    works_together,
+)
 from v1keras.training.teacher import (
     TEACHER_FOLDER,
     TeacherLogits,
@@ -56,7 +63,7 @@ from v1keras.training.teacher import (
 )
 
 
-@locks_out("trains")
+@works_together("trains")
 def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     """Trains one classifier and writes its run directory.
 
@@ -105,7 +112,7 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
         return _fit(config, dataset, model, checkpoint)
 
 
-@locks_out("trains")
+@works_together("trains")
 def distill(
     config: DistillConfig,
     dataset: ImageDataset | None = None,
@@ -168,20 +175,37 @@ def distill(
             f"crop_fraction={dataset.crop_fraction:g}, members with "
             f"{members[0].crop_fraction:g}"
         )
-    teacher = logits = None
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         student = _classifier(config, dataset)
-        if config.asks_teacher:
-            models = [run.load_model() for run in members]
-            teacher = build_ensemble(models, name="teacher")
-        model = _distiller(config, None if config.teacher_views else teacher, student)
+        online = config.asks_teacher and not config.teacher_views
+        model = _distiller(config, _teacher(members) if online else None, student)
         # A distiller has its own losses.
         checkpoint = _begin(config, "student", dataset, model, None, taught_by)
-        if teacher is not None and config.teacher_views:
-            cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
-            logits = cached_logits(cache, teacher, members, config, dataset)
+    stored = config.asks_teacher and config.teacher_views
+    logits = _teacher_logits(config, dataset, members) if stored else None
     with _event_files(config):
         return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
+
+
+def _teacher(members: Sequence[Run]) -> keras.Model:
+    return build_ensemble([run.load_model() for run in members], name="teacher")
+
+
+def _teacher_logits(
+    config: DistillConfig, dataset: ImageDataset, members: Sequence[Run]
+) -> TeacherLogits:
+    """The stored answers of the teacher, which the chief asks for all workers."""
+    workers = get_workers(config.strategy)
+    # `predict` would wait for all of them.
+    strategy = get_strategy("none" if workers.count > 1 else config.strategy)
+    cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
+    if not workers.is_chief:
+        wait_for_all(workers)
+    with strategy.scope(), precision(config.mixed_precision):
+        logits = cached_logits(cache, _teacher(members), members, config, dataset)
+    if workers.is_chief:
+        wait_for_all(workers)
+    return logits
 
 
 def _distiller(
@@ -299,13 +323,14 @@ def _begin(
 ) -> RunCheckpoint:
     """Compiles the model and brings it to the last finished epoch."""
     model.compile(
-        optimizer=make_optimizer(config, _steps(config, dataset)),
+        optimizer=make_optimizer(config, _steps(config, dataset)[0]),
         loss=loss,
         metrics=[LabelAccuracy()],
         jit_compile=False,
     )
     folder = Path(config.out)
-    checkpoint = RunCheckpoint(folder, make_plateau(config))
+    writes = get_workers(config.strategy).is_chief
+    checkpoint = RunCheckpoint(folder, make_plateau(config), writes=writes)
     checkpoint.restore(model)
     if config.init and not checkpoint.progress.epochs:
         learner = model.student if isinstance(model, Distiller) else model
@@ -313,7 +338,8 @@ def _begin(
         say(take_weights(learner, config.init, dataset.class_names, frozen=frozen))
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
-    write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
+    if writes:
+        write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
     return checkpoint
 
 
@@ -327,53 +353,66 @@ def _fit(
 ) -> Run:
     """Trains the remaining epochs and notes the result."""
     progress = checkpoint.progress
+    workers = get_workers(config.strategy)
     mixes = config.mixup or config.cutmix
-    replicas = get_strategy(config.strategy).num_replicas_in_sync
-    model.fit(
-        training_batches(
-            dataset.split("train"),
-            batch_size=config.batch_size,
-            augment=config.augmentation,
-            seed=config.seed,
-            start_epoch=progress.epochs,
-            views=views,
-            mixing=Mixing(config.mixup, config.cutmix) if mixes else None,
-            num_classes=dataset.num_classes,
-            teacher_logits=logits and logits.train,
-            replicas=replicas,
-        ),
-        validation_data=evaluation_batches(
-            dataset.split("validation"),
-            batch_size=config.batch_size,
-            teacher_logits=logits and logits.validation,
-            replicas=replicas,
-        ),
-        initial_epoch=progress.epochs,
-        epochs=config.epochs,
-        steps_per_epoch=_steps(config, dataset),
-        callbacks=[
-            *checkpoint.plateau,
-            NoiseWarmup(
-                config.noise_warmup_epochs,
-                # A teacher answers with all of its noise.
-                model.student if isinstance(model, Distiller) else model,
-            ),
-            keras.callbacks.TensorBoard(
-                checkpoint.folder / LOG_FOLDER, write_graph=False
-            ),
-            checkpoint,
-        ],
-        shuffle=False,  # the batches are
-        verbose=verbosity(),
+    training = functools.partial(
+        training_batches,
+        dataset.split("train"),
+        batch_size=config.batch_size,
+        augment=config.augmentation,
+        seed=config.seed,
+        start_epoch=progress.epochs,
+        views=views,
+        mixing=Mixing(config.mixup, config.cutmix) if mixes else None,
+        num_classes=dataset.num_classes,
+        teacher_logits=logits and logits.train,
     )
-    record = Run.open(checkpoint.folder).config
-    record["result"] = {
-        "best_epoch": progress.best_epoch,
-        "validation_accuracy": progress.best_accuracy,
-        "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+    validation = functools.partial(
+        evaluation_batches,
+        dataset.split("validation"),
+        batch_size=config.batch_size,
+        teacher_logits=logits and logits.validation,
+    )
+    callbacks = [
+        *checkpoint.plateau,
+        NoiseWarmup(
+            config.noise_warmup_epochs,
+            # A teacher answers with all of its noise.
+            model.student if isinstance(model, Distiller) else model,
+        ),
+    ]
+    if workers.is_chief:
+        logs = checkpoint.folder / LOG_FOLDER
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    steps, validation_steps = _steps(config, dataset)
+    common = {
+        "initial_epoch": progress.epochs,
+        "epochs": config.epochs,
+        "steps_per_epoch": steps,
+        "callbacks": [*callbacks, checkpoint],
+        "verbose": verbosity(),
     }
-    write_json(checkpoint.folder / CONFIG_FILE, record)
-    checkpoint.finish()
+    if get_strategy(config.strategy).num_replicas_in_sync > 1:
+        distributed_fit(
+            model, training, validation, validation_steps=validation_steps, **common
+        )
+    else:
+        model.fit(
+            training(),
+            validation_data=validation(),
+            shuffle=False,  # the batches are
+            **common,
+        )
+    if workers.is_chief:
+        record = Run.open(checkpoint.folder).config
+        record["result"] = {
+            "best_epoch": progress.best_epoch,
+            "validation_accuracy": progress.best_accuracy,
+            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+        }
+        write_json(checkpoint.folder / CONFIG_FILE, record)
+        checkpoint.finish()
+    wait_for_all(workers)
     return Run.open(checkpoint.folder)
 
 
@@ -389,14 +428,17 @@ def _event_files(config: TrainConfig) -> Iterator[None]:
         raise OSError(f"{folder} cannot be written ({reason(error)})") from error
 
 
-def _steps(config: TrainConfig, dataset: ImageDataset) -> int:
-    """Steps of an epoch; batches that replicas cannot share are refused here."""
+def _steps(config: TrainConfig, dataset: ImageDataset) -> tuple[int, int]:
+    """Steps of an epoch, of training and of validation.
+
+    Batches that replicas cannot share are refused here.
+    """
     replicas = get_strategy(config.strategy).num_replicas_in_sync
-    steps, _ = (
+    training, validation = (
         len(batch_sizes(len(dataset.split(name)), config.batch_size, replicas=replicas))
         for name in ("train", "validation")
     )
-    return steps
+    return training, validation
 
 
 def open_dataset(config: TrainConfig, run: Run | None = None) -> ImageDataset:

@@ -1,23 +1,125 @@
-"""Where a model is trained: on one device or on all GPUs."""
+"""Where a model is trained: on one device, on several, or by several processes."""
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+
+from v1keras.locks import lock_folder
+
+# Jobs of one Slurm cluster get different ports on the machines that they share.
+_FIRST_PORT, _PORTS = 15000, 10000
+
+
+class Workers(NamedTuple):
+    """The processes that share the work of one command.
+
+    Args:
+        index: int. The number of this one; the chief is 0.
+        count: int. How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.index == 0
+
+
+def get_workers(strategy: str) -> Workers:
+    """Which of how many workers this process is, by `TF_CONFIG` or in a step of Slurm.
+
+    Args:
+        strategy: str. One of `v1keras.training.config.STRATEGIES`; there are several
+            workers under `"multi_worker"` and `"auto"` only.
+
+    Returns:
+        `Workers`.
+
+    Raises:
+        ValueError: if `TF_CONFIG` cannot be used, or if there must be several workers
+            and it names none.
+    """
+    if strategy not in ("auto", "multi_worker"):
+        return Workers()
+    _note_slurm()
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text or "{}")
+        jobs = {name: len(hosts) for name, hosts in config.get("cluster", {}).items()}
+        task = config.get("task", {})
+        job, index = task.get("type", "worker"), int(task.get("index", 0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "The environment variable TF_CONFIG must be as TensorFlow documents it. "
+            f"Received: TF_CONFIG={text}"
+        ) from error
+    count = sum(jobs.values())
+    if strategy == "multi_worker" and count < 2:
+        raise ValueError(
+            "`strategy` multi_worker needs several workers in TF_CONFIG, or tasks in a "
+            f"step of Slurm. Received: TF_CONFIG={text}"
+        )
+    if count < 2:
+        return Workers()
+    if not set(jobs) <= {"chief", "worker"} or not 0 <= index < jobs.get(job, 0):
+        raise ValueError(
+            "TF_CONFIG must name jobs `chief` and `worker` only, and a task that is one "
+            f"of theirs. Received: TF_CONFIG={text}"
+        )
+    return Workers(index + (jobs.get("chief", 0) if job == "worker" else 0), count)
+
+
+def _note_slurm() -> None:
+    """Puts what Slurm says into `TF_CONFIG`."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if os.environ.get("TF_CONFIG") or tasks < 2:
+        return
+    job = int(os.environ.get("SLURM_JOB_ID", 0))
+    # The resolver fails without GPUs, so that it is told of one for each task; which
+    # ones a task sees is left to Slurm.
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=_FIRST_PORT + job % _PORTS,
+        gpus_per_node=tasks,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    name, index = resolver.get_task_info()
+    config = {"cluster": cluster, "task": {"type": name, "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(config)
 
 
 def get_strategy(name: str) -> tf.distribute.Strategy:
     """The distribution strategy of a name.
 
+    With several workers it must be called before TensorFlow computes anything, and
+    waits until all of them have called it.
+
     Args:
         name: str. `"none"`, `"mirrored"` (all GPUs, or all logical devices of a
-            machine without one) or `"auto"` (mirrored where there are several GPUs).
+            machine without one), `"multi_worker"` (the processes that `TF_CONFIG` or
+            Slurm name, all GPUs of each), `"tpu"`, or `"auto"` (multi_worker where there
+            are several workers, mirrored where there are several GPUs).
 
     Returns:
         `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: if there are no such devices or workers.
     """
+    if get_workers(name).count > 1:
+        return _multi_worker()
+    if name == "tpu":
+        return _tpu()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
@@ -25,11 +127,133 @@ def get_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+# One of each per process: TensorFlow numbers the collective operations of each strategy
+# from the same start, and mixes up those of two strategies on the same devices.
+
+
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    # One per process: TensorFlow numbers the collective operations of each strategy
-    # from the same start, and mixes up those of two strategies on the same devices.
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.MultiWorkerMirroredStrategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ValueError(
+            "Several workers must be joined before TensorFlow computes anything: call "
+            f"v1keras.training.strategy.get_strategy first. Received: {error}"
+        ) from error
+
+
+@functools.cache
+def _tpu() -> tf.distribute.TPUStrategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect("local")
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            "`strategy` tpu needs a TPU in this machine. Received: none that TensorFlow "
+            f"finds ({error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def working_together(
+    folder: str | os.PathLike, strategy: str, doing: str
+) -> Iterator[Workers]:
+    """Holds a folder for as long as the body runs, by the chief for all workers.
+
+    The workers begin the body together and leave it together. What the others print is
+    dropped.
+
+    Args:
+        folder: str or path.
+        strategy: str; see `get_workers`.
+        doing: str; see `v1keras.locks.lock_folder`.
+
+    Yields:
+        `Workers`.
+
+    Raises:
+        ConnectionError: if a worker ends before the others.
+        BlockingIOError: if another process works in the folder.
+    """
+    workers = get_workers(strategy)
+    if workers.count == 1:
+        with lock_folder(folder, doing):
+            yield workers
+        return
+    try:
+        get_strategy(strategy)
+        with contextlib.ExitStack() as stack:
+            if workers.is_chief:
+                stack.enter_context(lock_folder(folder, doing))
+            else:
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            wait_for_all(workers)
+            yield workers
+            wait_for_all(workers)
+    except tf.errors.OpError as error:
+        raise ConnectionError(
+            "All workers must work until the end; its own messages say why one has not, "
+            "and the same command on all of them resumes. Received: worker "
+            f"{workers.index} of {workers.count} has lost another "
+            f"({type(error).__name__})"
+        ) from error
+
+
+def works_together(doing: str) -> Callable[[Callable], Callable]:
+    """Makes a function work in `out` with the `strategy` of its configuration.
+
+    Args:
+        doing: str; see `working_together`.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def together(config, *args, **kwargs):
+            with working_together(config.out, config.strategy, doing):
+                return function(config, *args, **kwargs)
+
+        return together
+
+    return decorate
+
+
+def works_alone(doing: str) -> Callable[[Callable], Callable]:
+    """As `works_together`, for functions that cannot share their work: they refuse to.
+
+    Args:
+        doing: str; see `working_together`.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def alone(config, *args, **kwargs):
+            count = get_workers(config.strategy).count
+            if count > 1:
+                raise ValueError(
+                    "Several workers can share train, distill and evaluate only; here "
+                    "`strategy` must be none or mirrored. Received: "
+                    f"strategy={config.strategy} with {count} workers"
+                )
+            with lock_folder(config.out, doing):
+                return function(config, *args, **kwargs)
+
+        return alone
+
+    return decorate
+
+
+def wait_for_all(workers: Workers) -> None:
+    """Returns once all workers have called it."""
+    if workers.count == 1:
+        return
+    strategy = _multi_worker()
+    strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
 
 
 @contextlib.contextmanager
