@@ -27,7 +27,9 @@ def start_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Of a worker that is lost, each part of TensorFlow tells in its own words.
+    joined = {"TF_CONFIG", "SLURM_STEP_NUM_TASKS"} & set(os.environ)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if joined else "2")
     with _filtered_stderr():
         import tensorflow as tf
 

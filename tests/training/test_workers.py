@@ -80,10 +80,11 @@ def start(arguments):
     hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return [
         subprocess.Popen(
             [sys.executable, *arguments],
-            env={**os.environ, "TF_CONFIG": tf_config(hosts, index)},
+            env={**environment, "TF_CONFIG": tf_config(hosts, index)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -13,6 +13,13 @@ import tensorflow as tf
 
 from v1keras.locks import lock_folder
 
+# What TensorFlow raises where another process no longer answers.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 # Jobs of one Slurm cluster get different ports on the machines that they share.
 _FIRST_PORT, _PORTS = 15000, 10000
 
@@ -196,7 +203,7 @@ def working_together(
             wait_for_all(workers)
             yield workers
             wait_for_all(workers)
-    except tf.errors.OpError as error:
+    except _LOST as error:
         raise ConnectionError(
             "All workers must work until the end; its own messages say why one has not, "
             "and the same command on all of them resumes. Received: worker "
