@@ -12,6 +12,10 @@ from v1keras.endings import ends_in_order
 COMMAND = """
 import dataclasses, signal, sys, time
 from pathlib import Path
+# The tests may run under nohup themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 for name in sys.argv[2:]:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 from v1keras import command_line

@@ -172,7 +172,7 @@ def test_two_exports_at_once_make_two_versions(runs, tmp_path):
             {"class_names": ["a", "b"], "display_names": ["a", "b"]},
             r"have 2 outputs.*output_shape=\(None, 12\)",
         ),
-        ({"data": None, "kind": None}, "must hold .* without kind, data"),
+        ({"data": None, "kind": None}, "config.json is damaged .no entry data, kind"),
     ],
     ids=("input size", "number of labels", "incomplete"),
 )

@@ -422,7 +422,7 @@ def test_a_baseline_that_does_not_answer_is_no_permission(exported, runs, tmp_pa
         ),
         (["--run=RUNS/base", "--out=OUT", "--sign=RUNS/base/config.json"], "`sign`"),
         (["--run=RUNS/base", "--out=OUT", "--sign=RUNS/key.pem"], "No such file"),
-        (["--run=RUNS/other", "--out=OUT"], "must have the classes of the run"),
+        (["--run=RUNS/other", "--out=OUT"], "must have the same classes in the same"),
         (["--run=RUNS/base", "--out=OUT", "--dataset=/no/data"], "--dataset"),
         (["--run=RUNS/base", "--out=OUT", "--surprise=1"], "surprise"),
     ],

@@ -145,7 +145,8 @@ class GaborParameters:
             `GaborParameters`.
 
         Raises:
-            ValueError: if the file cannot be read or lacks an array.
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged or lacks an array.
 
         Example:
 
