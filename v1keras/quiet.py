@@ -45,7 +45,9 @@ def silence_image_libraries() -> None:
     """
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 5 has the same function elsewhere; 0 is silence in both.
+    has_moved = not hasattr(cv2, "setLogLevel")
+    (cv2.utils.logging if has_moved else cv2).setLogLevel(0)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
