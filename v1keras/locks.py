@@ -82,22 +82,34 @@ def lock_folder(
                 path.rmdir()
 
 
+def runs_within(
+    enter: Callable[[Any], contextlib.AbstractContextManager],
+) -> Callable[[Callable], Callable]:
+    """Makes a function run within a context of its configuration; a decorator.
+
+    Args:
+        enter: callable. Takes the function's first argument, the configuration, and
+            gives the context manager.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def within(config, *args, **kwargs):
+            with enter(config):
+                return function(config, *args, **kwargs)
+
+        return within
+
+    return decorate
+
+
 def locks_out(doing: str) -> Callable[[Callable], Callable]:
     """Makes a function hold the folder `out` of its configuration; a decorator.
 
     Args:
         doing: str; see `lock_folder`.
     """
-
-    def decorate(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def locked(config, *args, **kwargs):
-            with lock_folder(config.out, doing):
-                return function(config, *args, **kwargs)
-
-        return locked
-
-    return decorate
+    return runs_within(lambda config: lock_folder(config.out, doing))
 
 
 @contextlib.contextmanager

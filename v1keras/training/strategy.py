@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from v1keras.locks import lock_folder
+from v1keras.locks import lock_folder, runs_within
 
 # What TensorFlow raises where another process no longer answers.
 _LOST = (
@@ -218,16 +218,9 @@ def works_together(doing: str) -> Callable[[Callable], Callable]:
     Args:
         doing: str; see `working_together`.
     """
-
-    def decorate(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def together(config, *args, **kwargs):
-            with working_together(config.out, config.strategy, doing):
-                return function(config, *args, **kwargs)
-
-        return together
-
-    return decorate
+    return runs_within(
+        lambda config: working_together(config.out, config.strategy, doing)
+    )
 
 
 def works_alone(doing: str) -> Callable[[Callable], Callable]:
@@ -237,22 +230,17 @@ def works_alone(doing: str) -> Callable[[Callable], Callable]:
         doing: str; see `working_together`.
     """
 
-    def decorate(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def alone(config, *args, **kwargs):
-            count = get_workers(config.strategy).count
-            if count > 1:
-                raise ValueError(
-                    "Several workers can share train, distill and evaluate only; here "
-                    "`strategy` must be none or mirrored. Received: "
-                    f"strategy={config.strategy} with {count} workers"
-                )
-            with lock_folder(config.out, doing):
-                return function(config, *args, **kwargs)
+    def alone(config) -> contextlib.AbstractContextManager:
+        count = get_workers(config.strategy).count
+        if count > 1:
+            raise ValueError(
+                "Several workers can share train, distill and evaluate only; here "
+                "`strategy` must be none or mirrored. Received: "
+                f"strategy={config.strategy} with {count} workers"
+            )
+        return lock_folder(config.out, doing)
 
-        return alone
-
-    return decorate
+    return runs_within(alone)
 
 
 def wait_for_all(workers: Workers) -> None:
