@@ -1,5 +1,6 @@
 """Two real processes, joined as on two machines, against one."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,16 @@ import pytest
 
 from v1keras.evaluation import evaluate
 from v1keras.evaluation.config import EvaluateConfig
-from v1keras.studies import StudyConfig, run_study
+from v1keras.studies import (
+    AblationConfig,
+    ChooseConfig,
+    RecommendConfig,
+    StudyConfig,
+    choose_ensemble,
+    recommend,
+    run_ablation,
+    run_study,
+)
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 from v1keras.training.strategy import Workers, get_workers
 
@@ -222,9 +232,20 @@ def test_a_step_of_slurm(monkeypatch, task, address):
     assert config["cluster"]["worker"][task] == address
 
 
-def test_what_cannot_be_shared_is_refused(monkeypatch, tmp_path):
+ALONE = {
+    run_study: StudyConfig(out="out"),
+    run_ablation: AblationConfig(
+        members=("a", "b"), base="a", recipes="r.json", out="out"
+    ),
+    choose_ensemble: ChooseConfig(models=("a", "b"), out="out"),
+    recommend: RecommendConfig(models=("a", "b"), photos=("p",)),
+}
+
+
+@pytest.mark.parametrize("command", ALONE, ids=lambda command: command.__name__)
+def test_what_cannot_be_shared_is_refused(monkeypatch, tmp_path, command):
     monkeypatch.setenv("TF_CONFIG", tf_config(HOSTS, 0))
-    config = StudyConfig(out=str(tmp_path / "study"))
+    config = dataclasses.replace(ALONE[command], out=str(tmp_path / "out"))
     with pytest.raises(ValueError, match="strategy=auto with 2 workers"):
-        run_study(config)
-    assert not (tmp_path / "study").exists()
+        command(config)
+    assert not (tmp_path / "out").exists()

@@ -18,10 +18,10 @@ from v1keras.evaluation.metrics import ensemble_logits
 from v1keras.evaluation.runs import open_runs
 from v1keras.evaluation.tables import write_csv
 from v1keras.files import claim, write_json
-from v1keras.locks import locks_out
 from v1keras.prediction import find_image_files
 from v1keras.studies.config import LEAST_IMAGES, RecommendConfig
 from v1keras.studies.measure import measure_held_out_images, open_held_out
+from v1keras.training.strategy import works_alone
 
 # One for each quality: what others do could not be told from it.
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "contrast", "jpeg_compression")
@@ -94,7 +94,7 @@ class Recommendation:
     likeness: Likeness
 
 
-@locks_out("recommends runs")
+@works_alone("recommends runs")
 def recommend(config: RecommendConfig) -> Recommendation:
     """Ranks runs and their ensembles for unlabelled photographs.
 
