@@ -2,9 +2,10 @@
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of the files that count as images, in lower case."""
 
 _FILES_PER_TASK = 64
+_T = TypeVar("_T")
 _LISTED_PROBLEMS = 100
 
 
@@ -173,23 +175,41 @@ def for_each(do: Callable[[int], object], count: int) -> None:
         UnusableImages: if `do` raised a `ValueError`; it tells them all.
     """
 
+    workers = os.cpu_count() or 1
+    # Few images, which may be large, are shared out evenly.
+    at_once = max(1, min(_FILES_PER_TASK, -(-count // workers)))
+
     def run(start: int) -> list[str]:
         problems = []
-        for index in range(start, min(start + _FILES_PER_TASK, count)):
+        for index in range(start, min(start + at_once, count)):
             try:
                 do(index)
             except ValueError as error:
                 problems.append(str(error))
         return problems
 
-    starts = range(0, count, _FILES_PER_TASK)
+    starts = range(0, count, at_once)
     if len(starts) < 2:
         problems = [problem for start in starts for problem in run(start)]
     else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             problems = [problem for part in pool.map(run, starts) for problem in part]
     if problems:
         raise UnusableImages(problems)
+
+
+def read_ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """Prepares the next item in a thread while the current one is used.
+
+    Args:
+        items: iterable, of which no item is `None`.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, iterator, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield item
 
 
 class ImageFiles:

@@ -6,14 +6,13 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from v1keras.data.images import read_ahead
 from v1keras.escaping import say
 from v1keras.evaluation.cache import LogitCache, Sample
 from v1keras.evaluation.cells import Cell
@@ -22,8 +21,6 @@ from v1keras.layers import is_stochastic, noise
 from v1keras.quiet import verbosity
 
 LOGITS_DTYPES = ("float32", "float16")
-
-_T = TypeVar("_T")
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -167,7 +164,7 @@ def _predict_cell(
     logits: dict[str, list[np.ndarray]] = {name: [] for name in predictors}
     labels, ids = [], []
     sample = None
-    for batch in _ahead(images.batches(cell, batch_size)):
+    for batch in read_ahead(images.batches(cell, batch_size)):
         shown = tf.convert_to_tensor(batch.images)
         labels.append(batch.labels)
         ids.append(batch.ids)
@@ -265,13 +262,3 @@ def _seed(seed: int, name: str, cell: Cell) -> int:
     """A seed that depends on what it is for, not on what ran before."""
     digest = hashlib.sha256(f"{seed}/{name}/{cell}".encode()).digest()
     return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
-
-
-def _ahead(items: Iterable[_T]) -> Iterator[_T]:
-    """Prepares the next item in a thread while the current one is used."""
-    iterator = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, iterator, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, iterator, None)
-            yield item

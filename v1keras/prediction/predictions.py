@@ -3,14 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from v1keras.corruptions import corrupt as corrupt_images
 from v1keras.data.folders import counted, image_files
-from v1keras.data.images import SUFFIXES, read_image
+from v1keras.data.images import SUFFIXES, ImageFiles, read_ahead
 from v1keras.prediction.classifier import Classifier, RunLike, open_classifier
 from v1keras.prediction.config import parse_corruption
 
@@ -136,8 +135,10 @@ def predict_batches(
         raise ValueError(
             f"`batch_size` must be at least 1. Received: batch_size={batch_size}"
         )
+    files = ImageFiles(paths, classifier.image_size, classifier.crop_fraction)
+    starts = range(0, len(files), batch_size)
     start = 0
-    for pixels in _read_ahead(paths, classifier, batch_size):
+    for pixels in read_ahead(files[each : each + batch_size] for each in starts):
         end = start + len(pixels)
         if corruption is not None:
             index = range(start, end)
@@ -188,20 +189,3 @@ def find_image_files(
 
 def _is_hidden(file: str, folder: Path) -> bool:
     return any(part.startswith(".") for part in Path(file).relative_to(folder).parts)
-
-
-def _read_ahead(
-    paths: Sequence[str], classifier: Classifier, batch_size: int
-) -> Iterator[np.ndarray]:
-    """Gives batches of pixels; the next one is decoded while one is used."""
-    with ThreadPoolExecutor() as pool:
-
-        def start(first: int) -> list:
-            batch = paths[first : first + batch_size]
-            fit = (classifier.image_size, classifier.crop_fraction)
-            return [pool.submit(read_image, path, *fit) for path in batch]
-
-        following = start(0)
-        for first in range(0, len(paths), batch_size):
-            current, following = following, start(first + batch_size)
-            yield np.stack([image.result() for image in current])
