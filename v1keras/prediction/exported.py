@@ -52,23 +52,25 @@ def open_exported(path: Path) -> tuple[tuple[str, ...], int, float, _Answer]:
 
     Returns:
         A tuple of the labels, the height and width of the images in pixels, the share
-        of an image's shorter side that they show, and the function from pixels, uint8 (B, S, S, 3), to probabilities.
+        of an image's shorter side that they show, and the function from pixels, uint8
+        (B, S, S, 3), to probabilities.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, or does not say what it takes.
     """
     if path.suffix != ".tflite":
-        path = path if _is_version(path) else max(_versions(path), key=_number)
-        is_litert = not (path / _SAVED_MODEL).is_file()
-        path = path / _LITERT if is_litert else path
+        version = path if _is_version(path) else max(_versions(path), key=_number)
+        if (version / _SAVED_MODEL).is_file():
+            described = _beside(version)
+            with reading(version / _SAVED_MODEL, _REMEDY):
+                return *described, _saved_model(version)
+        path = version / _LITERT
     elif not path.is_file():
         raise FileNotFoundError(f"A LiteRT file must exist. Received: {path}")
-    described = (_inside if path.suffix == ".tflite" else _beside)(path)
-    model = path if path.suffix == ".tflite" else path / _SAVED_MODEL
-    with reading(model, _REMEDY):
-        answer = (_litert if path.suffix == ".tflite" else _saved_model)(path)
-    return *described, answer
+    described = _inside(path)
+    with reading(path, _REMEDY):
+        return *described, _litert(path)
 
 
 def _inside(file: Path) -> tuple[tuple[str, ...], int, float]:
