@@ -5,6 +5,7 @@ Texts are plain text; the templates escape them.
 
 import base64
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -178,6 +179,22 @@ class Section(NamedTuple):
 
     title: str
     blocks: tuple[str | Heading | Table | Panels | Folded, ...]
+
+
+def matrix(names: Sequence[str], cell: Callable[[int, int], str | TableCell]) -> Table:
+    """A square table whose columns have the numbers that its rows have before a name.
+
+    Args:
+        names: sequence of str.
+        cell: callable from the numbers of a row and a column, from 0, to the cell.
+
+    Returns:
+        `Table`.
+    """
+    numbers = range(len(names))
+    head = (TableCell(str(i + 1), tip=names[i]) for i in numbers)
+    rows = ((f"{i + 1}  {names[i]}", *(cell(i, j) for j in numbers)) for i in numbers)
+    return Table(("", *head), tuple(rows), "matrix")
 
 
 def picture(

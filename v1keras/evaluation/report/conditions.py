@@ -137,8 +137,8 @@ def calibration_section(table: RobustnessTable) -> Section:
         "crosses on clean images. The dashed diagonal is "
         "perfect calibration, and below it lies overconfidence. The pale bars show how "
         f"often each confidence occurs under corruption. Bins of fewer than "
-        f"{LEAST_PER_BIN} predictions are not drawn, nor curves of few bins. ECE here pools all corrupted "
-        "images."
+        f"{LEAST_PER_BIN} predictions are not drawn, nor curves of few bins. ECE here "
+        "pools all corrupted images."
     )
     if lacking:
         text += f" There are too few images for a diagram of {', '.join(lacking)}."

@@ -13,6 +13,7 @@ from v1keras.evaluation.report.blocks import (
     Section,
     Table,
     TableCell,
+    matrix,
     picture,
 )
 from v1keras.evaluation.report.wording import NONE, percent, words
@@ -75,22 +76,12 @@ def errors_section(
 
 def _matrix(names: Sequence[str], counts: np.ndarray) -> Table:
     shares = _shares(counts)
-    head = (TableCell(str(i + 1), tip=name) for i, name in enumerate(names))
-    rows = (
-        (
-            f"{i + 1}  {name}",
-            *(
-                TableCell(
-                    percent(share, 0), share=share, tip=f"{name} {_ARROW} {other}"
-                )
-                if share > 0
-                else ""
-                for share, other in zip(shares[i], names, strict=True)
-            ),
-        )
-        for i, name in enumerate(names)
-    )
-    return Table(("", *head), tuple(rows), "matrix")
+
+    def cell(i: int, j: int) -> str | TableCell:
+        share, tip = shares[i, j], f"{names[i]} {_ARROW} {names[j]}"
+        return TableCell(percent(share, 0), share=share, tip=tip) if share > 0 else ""
+
+    return matrix(names, cell)
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

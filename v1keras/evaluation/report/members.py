@@ -15,6 +15,7 @@ from v1keras.evaluation.report.blocks import (
     Section,
     Table,
     TableCell,
+    matrix,
 )
 from v1keras.evaluation.report.wording import percent, signed
 from v1keras.evaluation.robustness import RobustnessTable
@@ -121,10 +122,7 @@ def _matrix(models: tuple[str, ...], values: np.ndarray) -> Table:
         share = float(np.clip(values[i, j], 0, 1))
         return TableCell(signed(values[i, j]).lstrip("+"), share=share)
 
-    numbers = range(len(models))
-    head = (TableCell(str(i + 1), tip=models[i]) for i in numbers)
-    rows = ((f"{i + 1}  {models[i]}", *(cell(i, j) for j in numbers)) for i in numbers)
-    return Table(("", *head), tuple(rows), "matrix")
+    return matrix(models, cell)
 
 
 def _point_bars(points: Mapping[str, float]) -> tuple[Bar, ...]:
