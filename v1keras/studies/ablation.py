@@ -18,9 +18,9 @@ from v1keras.evaluation.tables import write_csv
 from v1keras.files import write_json
 from v1keras.reading import read_table
 from v1keras.studies.measure import (
-    check_test_images,
     measure_held_out_images,
     measure_test_images,
+    open_test_images,
 )
 from v1keras.studies.recipes import AblationConfig
 from v1keras.training import DistillConfig, Run, distill, open_dataset
@@ -52,7 +52,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     students = config.read_recipes()
     base, *members = (Run.open(path) for path in (config.base, *config.members))
     dataset = open_dataset(config)
-    check_test_images(config, dataset)
+    open_test_images(config, dataset)
     out = Path(config.out)
     scores = _read_scores(out / "recipes.csv")
     for name, student in students.items():

@@ -19,10 +19,10 @@ from v1keras.files import claim, write_json
 from v1keras.studies.config import BASE, StudyConfig
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
-    check_test_images,
     contents_of_test_images,
     measure_test_images,
     members_on_held_out_images,
+    open_test_images,
 )
 from v1keras.studies.pictures import filters_section
 from v1keras.training import Run, distill, open_dataset, train, versions
@@ -77,7 +77,7 @@ def run_study(config: StudyConfig) -> Path:
         defaults={"settings": defaults_of(StudyConfig)},
     )
     dataset = open_dataset(config)
-    check_test_images(config, dataset)
+    images = open_test_images(config, dataset)
     # Only now: a refused data set leaves nothing behind.
     write_json(out / _STUDY_FILE, {"settings": settings})
     runs = _train_all(config, dataset)
@@ -94,7 +94,7 @@ def run_study(config: StudyConfig) -> Path:
         out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
-        **contents_of_test_images(config, dataset, every, table),
+        **contents_of_test_images(config, images, every, table),
         sections=sections,
         settings={
             **{k: v for k, v in settings.items() if v not in (None, [])},

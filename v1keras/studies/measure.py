@@ -64,12 +64,11 @@ def measure_test_images(
 
 def contents_of_test_images(
     config: TrainingSettings,
-    dataset: ImageDataset,
+    images: CellImages,
     runs: Mapping[str, Run],
     table: RobustnessTable,
 ) -> dict[str, Any]:
     """What the report of a study shows beside the numbers; see `report_contents`."""
-    images, _ = open_images(_evaluation(config, {}), dataset)
     return report_contents(
         Path(config.out) / EVALUATION_FOLDER,
         table,
@@ -79,18 +78,22 @@ def contents_of_test_images(
     )
 
 
-def check_test_images(config: TrainingSettings, dataset: ImageDataset) -> None:
+def open_test_images(config: TrainingSettings, dataset: ImageDataset) -> CellImages:
     """Opens the corrupted test images, so that nothing is trained if some are missing.
 
     Args:
         config: `StudyConfig` or `AblationConfig`.
         dataset: `ImageDataset`.
 
+    Returns:
+        `CellImages`.
+
     Raises:
         FileNotFoundError: if there is no such corrupted set.
         ValueError: if it lacks some of the cells, or is not of these images.
     """
-    open_images(_evaluation(config, {}), dataset)
+    images, _ = open_images(_evaluation(config, {}), dataset)
+    return images
 
 
 def _evaluation(config: TrainingSettings, runs: Mapping[str, Run]) -> EvaluateConfig:
