@@ -13,7 +13,7 @@ from v1keras.models.weights import (
     learned_layers,
     weights_of_model,
 )
-from v1keras.training.run import Run
+from v1keras.training.run import Run, load_model_file
 
 # Learns anew wherever cells or classes are others.
 _BOTTLENECK = "bottleneck"
@@ -91,13 +91,7 @@ def _open(source: str) -> tuple[keras.Model, tuple[str, ...] | None]:
         return read_published(source).build(), None
     if not Path(source).is_file():
         raise FileNotFoundError(f"`init` must exist. Received: init={source}")
-    try:
-        return keras.models.load_model(source, compile=False), None
-    except Exception as error:  # zip, HDF5, JSON and Keras each raise their own
-        raise ValueError(
-            f"`init` must be undamaged. Received: init={source}, which cannot be read "
-            f"({error})"
-        ) from error
+    return load_model_file(Path(source), "set `init` to a copy that is whole"), None
 
 
 def _rows_of_bottleneck(other: keras.Model, model: keras.Model):

@@ -267,19 +267,7 @@ class Run:
                 as code, or weights are not finite.
         """
         file = self.find_model()
-        # Keras looks at no checksums, and so takes weights with a flipped bit.
-        with reading(file, _RETRAIN), zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-            if broken is not None:
-                raise ValueError(f"{broken} in it does not fit its checksum")
-        try:
-            model = keras.models.load_model(file, compile=False)
-        except Exception as error:
-            raise ValueError(
-                "A model must hold what v1keras and Keras know, and no code, which is "
-                f"never run from a file. Received: {file}, which is undamaged but "
-                f"refused ({reason(error)})"
-            ) from error
+        model = load_model_file(file, _RETRAIN)
         wrong = weights_not_finite(model)
         if wrong:
             raise ValueError(
@@ -288,6 +276,32 @@ class Run:
                 f"{len(wrong)} weights hold NaN or infinity, such as {wrong[0]}"
             )
         return model
+
+
+def load_model_file(file: Path, remedy: str) -> keras.Model:
+    """Loads a `.keras` file for inference.
+
+    Args:
+        file: path.
+        remedy: str. What to do if it is damaged.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or holds what Keras refuses to load, such as code.
+    """
+    # Keras looks at no checksums, and so takes weights with a flipped bit.
+    with reading(file, remedy), zipfile.ZipFile(file) as archive:
+        broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"{broken} in it does not fit its checksum")
+    try:
+        return keras.models.load_model(file, compile=False)
+    except Exception as error:
+        raise ValueError(
+            "A model must hold what v1keras and Keras know, and no code, which is "
+            f"never run from a file. Received: {file}, which is undamaged but "
+            f"refused ({reason(error)})"
+        ) from error
 
 
 def weights_not_finite(model: keras.Model) -> list[str]:
