@@ -1,10 +1,12 @@
 """What a model costs: parameters, size, operations and time."""
 
 import contextlib
+import functools
+import operator
 import os
 import time
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -159,14 +161,7 @@ def costs_of_lineup(lineup: Lineup, costs: Mapping[str, Cost]) -> dict[str, Cost
         dict from model or ensemble to `Cost`.
     """
     ensembles = {
-        name: _sum(costs[part] for part in parts)
+        name: functools.reduce(operator.add, (costs[part] for part in parts))
         for name, parts in lineup.ensembles.items()
     }
     return {**{name: costs[name] for name in lineup.models}, **ensembles}
-
-
-def _sum(costs: Iterable[Cost]) -> Cost:
-    first, *others = costs
-    for other in others:
-        first = first + other
-    return first

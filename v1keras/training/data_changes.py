@@ -7,8 +7,8 @@ from v1keras.training.run import Run
 def data_changes(run: Run, dataset: ImageDataset) -> list[str]:
     """Compares the data that a run was begun with and a data set.
 
-    Classes, image size, crop fraction and fingerprint are compared, and the sizes of the splits unless
-    the run is finished and its fingerprint still right.
+    Classes, image size, crop fraction and fingerprint are compared, and the sizes of the
+    splits unless the run is finished and its fingerprint still right.
 
     Args:
         run: `Run`.

@@ -276,9 +276,9 @@ VARIANTS: Mapping[str, Variant] = _table(
     Variant(name="only_complex", simple_channels=0, complex_channels=512),
 )
 
-# All of these but `evnet` and `evnet_lgn_v2` are without noise: normalisation and noise help against
-# different corruptions, noise needs far longer training, and noise of a fixed size would
-# mean something else behind each stage. `--noise_gain=1` adds that of V1 and
+# All of these but `evnet` and `evnet_lgn_v2` are without noise: normalisation and noise
+# help against different corruptions, noise needs far longer training, and noise of a fixed
+# size would mean something else behind each stage. `--noise_gain=1` adds that of V1 and
 # `--subcortical_noise_gain=1` that before it.
 _quiet = {"noise_gain": 0.0, "subcortical_noise_gain": 0.0}
 # V1 of EVNet is fitted to the responses of the subcortical stage.
