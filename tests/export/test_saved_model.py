@@ -115,18 +115,6 @@ def test_pixels_are_sent_as_float32_or_uint8(saved_model):
     assert {tuple(spec.shape) for spec in found.values()} == {(None, 16, 16, 3)}
 
 
-def test_the_feature_of_an_example_has_the_name_that_is_asked_for(
-    classifier, labels, images, logits, tmp_path
-):
-    write_saved_model(classifier, labels, tmp_path, image_key="picture")
-    serve = tf.saved_model.load(str(tmp_path)).signatures["serve_examples"]
-    examples = [encode_example(encode_png(image), "picture") for image in images[:2]]
-    answer = serve(examples=tf.constant(examples))
-    np.testing.assert_allclose(answer["logits"], logits[:2], rtol=1e-5, atol=1e-4)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="picture"):
-        serve(examples=tf.constant(make_request("serve_examples", images[:1])))
-
-
 def test_labels_are_an_asset(saved_model, labels):
     for path in (saved_model / "assets/labels.txt", saved_model / "labels.txt"):
         assert tuple(path.read_text("utf-8").splitlines()) == labels
@@ -148,7 +136,7 @@ def test_examples_may_call_the_image_otherwise(
     serve = tf.saved_model.load(str(tmp_path)).signatures["serve_examples"]
     examples = [encode_example(encode_png(image), "picture") for image in images[:2]]
     answer = serve(examples=tf.constant(examples))
-    np.testing.assert_allclose(answer["logits"], logits[:2], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answer["logits"], logits[:2], rtol=1e-5, atol=1e-4)
     with pytest.raises(tf.errors.InvalidArgumentError, match="picture"):
         serve(examples=tf.constant([encode_example(encode_png(images[0]))]))
 
