@@ -99,9 +99,8 @@ def _undo(config: VersionsConfig) -> None:
 
 def _diff(config: DiffConfig) -> None:
     old, new = choose_versions(config.out, config.old, config.new)
-    say(f"{old.name} -> {new.name}")
-    for line in compare_versions(old, new):
-        say(f"  {line}")
+    lines = compare_versions(old, new)
+    say(f"{old.name} -> {new.name}", *(f"  {line}" for line in lines))
 
 
 # Of versions that are there: an export needs a run. Their settings and what they do.
