@@ -89,3 +89,24 @@ def _unpack(archive: Path, target: Path) -> None:
             # Another process of the tests was faster.
             if not target.is_dir():
                 raise
+
+
+@pytest.fixture
+def write_tfds(tmp_path):
+    """A function that writes a prepared data set and gives its `data_dir`."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def write(name, splits, features):
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=name,
+            version="1.0.0",
+            data_dir=tmp_path,
+            config=None,
+            split_datasets={
+                name: list(enumerate(rows)) for name, rows in splits.items()
+            },
+            features=tfds.features.FeaturesDict(features),
+        )
+        return tmp_path
+
+    return write

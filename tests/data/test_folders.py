@@ -11,6 +11,7 @@ import pytest
 from v1keras.data import load_dataset
 from v1keras.data.folders import find_images
 from v1keras.data.images import UnusableImages
+from v1keras.training import TrainConfig, train
 
 
 @pytest.mark.parametrize(
@@ -65,12 +66,27 @@ def test_archives_that_repeat_the_name_of_a_split(tmp_path, write_classes):
     assert splits["test"].ids[0] == "cat/cat_0.png"
 
 
-@pytest.mark.parametrize("names", [("val", "test"), ("Test",), ("Training",)])
-def test_split_folders_without_their_counterpart(tmp_path, write_classes, names):
-    for name in names:
-        write_classes(tmp_path / name)
-    with pytest.raises(ValueError, match=f"must hold train/.*{sorted(names)[0]}"):
+def test_training_images_alone_in_a_split_folder(tmp_path, write_classes):
+    write_classes(tmp_path / "Training")
+    with pytest.raises(ValueError, match="must hold train/.*Training"):
         load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("val",), ("Test",), ("test", "val")])
+def test_test_images_alone(tmp_path, write_classes, names):
+    root = tmp_path / "data"
+    for count, name in enumerate(names, start=2):
+        write_classes(root / name, count=count)
+    dataset = load_dataset(root)
+    assert dataset.sizes == {"test": 6}
+    assert dataset.split("test").ids[0] == "cat/cat_0.png"
+    dataset.check_images()
+    with pytest.raises(ValueError, match=r"must be one of test, .*name='train'"):
+        dataset.split("train")
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="must have images to train on"):
+        train(TrainConfig(dataset=str(root), out=str(out)))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["Train", "train"])

@@ -18,26 +18,6 @@ def _examples(labels, channels):
     ]
 
 
-@pytest.fixture
-def write_tfds(tmp_path):
-    """A function that writes a prepared data set and gives its `data_dir`."""
-
-    def write(name, splits, features):
-        tfds.dataset_builders.store_as_tfds_dataset(
-            name=name,
-            version="1.0.0",
-            data_dir=tmp_path,
-            config=None,
-            split_datasets={
-                name: list(enumerate(rows)) for name, rows in splits.items()
-            },
-            features=tfds.features.FeaturesDict(features),
-        )
-        return tmp_path
-
-    return write
-
-
 def _features(channels=3):
     return {
         "image": tfds.features.Image(shape=(12, 12, channels)),
@@ -80,6 +60,28 @@ def test_training_images_alone_are_divided(write_tfds):
     data_dir = write_tfds("alone", {"train": _examples([0, 1] * 10, 3)}, _features())
     dataset = load_dataset("alone", data_dir=data_dir)
     assert dataset.sizes == {"train": 14, "validation": 2, "test": 4}
+
+
+def test_test_images_alone(write_tfds):
+    features = {
+        "image": tfds.features.Image(shape=(12, 12, 3)),
+        "label": tfds.features.ClassLabel(names=["owl", "bat", "red_fox", "asp"]),
+    }
+    data_dir = write_tfds("hard", {"test": _examples([3, 1, 3, 1, 1], 3)}, features)
+    dataset = load_dataset("hard", data_dir=data_dir)
+    # Classes without images are no classes of the set.
+    assert dataset.class_names == ("bat", "asp")
+    assert dataset.sizes == {"test": 5}
+    test = dataset.split("test")
+    np.testing.assert_array_equal(
+        test.labels, np.array([1, 0, 1, 0, 0])[test.images[:, 5, 5, 0] // 10]
+    )
+
+
+def test_test_images_without_labels_alone_are_refused(write_tfds):
+    data_dir = write_tfds("unknown", {"test": _examples([-1, -1], 3)}, _features())
+    with pytest.raises(ValueError, match=r"with labels. Received: \['test'\]"):
+        load_dataset("unknown", data_dir=data_dir)
 
 
 def test_sets_without_labels_are_refused(write_tfds):

@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from v1keras import command_line
 from v1keras.data import load_dataset
@@ -91,6 +93,54 @@ def test_from_runs_to_report(tmp_path, make_run, capsys, monkeypatch):
 def rows_of(folder):
     with (folder / "robustness.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def test_test_images_of_some_classes(tmp_path, make_run, write_tfds, capsys):
+    """As ImageNet-R: the logits of classes without images are left out."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = {
+        "image": tfds.features.Image(shape=(64, 64, 3)),
+        "label": tfds.features.ClassLabel(names=["owl", "cat", "asp", "bat"]),
+    }
+    images = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
+    labels = np.array([0, 2, 3])[np.arange(30) % 3]
+    rows = [{"image": x, "label": y} for x, y in zip(images, labels, strict=True)]
+    data_dir = write_tfds("strange", {"test": rows}, features)
+    path = make_run("base", "base", classes=["asp", "bat", "cat", "dog", "owl"])
+    arguments = (
+        f"--models={path}",
+        "--dataset=strange",
+        f"--data_dir={data_dir}",
+        "--corrupted=none",
+        "--adapted_batch=15",
+        "--bootstrap=50",
+    )
+    assert run(*arguments, f"--out={tmp_path / 'out'}") == 0
+    printed = capsys.readouterr().out
+    assert "choose among the 3 of their 5 classes" in printed
+    assert f"is not copied to {path}, which knows more classes" in printed
+    assert not (tmp_path / "base" / "robustness.csv").exists()
+
+    logits = Run.open(path).load_model().predict(images.astype("float32"), verbose=0)
+    chosen = np.where(labels == 0, 4, labels - 2)  # owl 4, asp 0, bat 1 of the run
+    logits = np.where(np.isin(np.arange(5), [0, 1, 4]), logits, -np.inf)
+    expected = (logits.argmax(1) == chosen).mean()
+    with (tmp_path / "out" / "inference.csv").open() as file:
+        shown = [float(row["value"]) for row in csv.DictReader(file)]
+    assert shown == pytest.approx([expected] * 2, abs=1e-6)
+    (row,) = rows_of(tmp_path / "out")
+    likelihood = (logits - logsumexp(logits, 1, keepdims=True))[range(30), chosen]
+    loss = float(row["negative_log_likelihood"])
+    assert loss == pytest.approx(-likelihood.mean(), abs=1e-5)
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["label"] for row in rows} == {"asp", "bat", "owl"}
+
+    other = make_run("other", "base", classes=["asp", "bat", "cat"])
+    assert run(f"--models={other}", *arguments[1:], f"--out={tmp_path / 'b'}") == 2
+    assert f"the run {other} with 3" in (error := capsys.readouterr().err)
+    assert "lacks owl" in error
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_run_keeps_its_larger_table(tmp_path, make_run, capsys):

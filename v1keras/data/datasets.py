@@ -28,15 +28,16 @@ from v1keras.data.shapes import SHAPES, draw_shapes
 from v1keras.data.tfds import TfdsImages, open_builder
 
 SPLITS = ("train", "validation", "test")
-"""The names of the splits that every data set has."""
+"""The names of the splits that a data set has, unless it has test images only."""
 
 VALIDATION_SOURCES = ("fold", "test")
 """Where the images come from on which the choices of training are made."""
 
 _ACCEPTED = (
     "`name` must be shapes (or shapes:TRAIN:TEST with numbers of images), a folder "
-    "(the Tiny ImageNet layout, train/ and val/ with class folders, or class folders "
-    "only) or the name of an image classification set of TensorFlow Datasets"
+    "(the Tiny ImageNet layout, train/ and val/ with class folders, test/ alone, or "
+    "class folders only) or the name of an image classification set of TensorFlow "
+    "Datasets"
 )
 # cifar10, imagenet2012:5.1.0, cifar10_corrupted/fog_1:1.0.0
 _TFDS_NAME = r"[a-z]\w*(/[\w.\-]+)?(:\d+\.\d+\.\d+)?"
@@ -109,20 +110,22 @@ class Split:
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class ImageDataset:
-    """A data set with the splits "train", "validation" and "test".
+    """A data set with the splits "train", "validation" and "test", or "test" alone.
 
     Made by `load_dataset`. Images are read when a split is asked for.
 
     Attributes:
         name: str. The name or path that it was opened by.
-        class_names: tuple of str. Identifiers of the classes, by label.
+        class_names: tuple of str. Identifiers of the classes, by label. Of a set of test
+            images only, those that have images.
         display_names: tuple of str. What a reader calls the classes.
         image_size: int. Height and width of the images in pixels.
         crop_fraction: float. The share of the shorter side that the images show; see
             `load_dataset`. Defaults to `1.0`.
         fingerprint: str. SHA-256 digest that tells different data apart.
-        sources: dict. Functions that read "train" and "test" (and "validation"), or
-            "all" where the data do not tell them apart.
+        sources: dict. Functions that read "train" and "test" (and "validation"), "all"
+            where the data do not tell them apart, or "test" alone where there are no
+            others.
         validation_fraction: float. The share of the training images of each class that
             is held out for the split "validation".
         validation_source: str. "fold": validation images are held out from the
@@ -162,9 +165,26 @@ class ImageDataset:
         return len(self.class_names)
 
     @property
+    def split_names(self) -> tuple[str, ...]:
+        """`SPLITS`, or "test" alone where there are no images to train on."""
+        return ("test",) if set(self.sources) == {"test"} else SPLITS
+
+    @property
     def sizes(self) -> dict[str, int]:
         """The number of images in each split."""
-        return {name: len(self._open(name)) for name in SPLITS}
+        return {name: len(self._open(name)) for name in self.split_names}
+
+    def require_training_images(self) -> None:
+        """Refuses a set of test images only.
+
+        Raises:
+            ValueError: if it is one.
+        """
+        if self.split_names != SPLITS:
+            raise ValueError(
+                "`dataset` must have images to train on. Received: "
+                f"dataset={self.name}, which has test images only"
+            )
 
     def summary(self) -> str:
         """Classes, numbers of images and files that are left out, in one line."""
@@ -190,7 +210,7 @@ class ImageDataset:
             UnusableImages: if images are damaged or of another kind; it names them all.
         """
         problems: dict[str, None] = {}
-        for name in SPLITS:
+        for name in self.split_names:
             try:
                 split = self.split(name)
                 if isinstance(split.images, ImageFiles):
@@ -210,11 +230,12 @@ class ImageDataset:
             A `Split`.
 
         Raises:
-            ValueError: if the name is another one or an image cannot be read.
+            ValueError: if there is no such split or an image cannot be read.
         """
-        if name not in SPLITS:
+        if name not in self.split_names:
             raise ValueError(
-                f"`name` must be one of {', '.join(SPLITS)}. Received: name={name!r}"
+                f"`name` must be one of {', '.join(self.split_names)}, the splits of "
+                f"{self.name}. Received: name={name!r}"
             )
         split = self._open(name)
         if self.keep_in_memory and isinstance(split.images, ImageFiles):
@@ -332,13 +353,16 @@ def load_dataset(
     | `shapes:N:M` | N drawn ones | M other drawn ones |
     | folder with `val/val_annotations.txt` | `train/` | `val/` |
     | folder with `train/` | `train/` | `test/` if labelled, else `val/` |
+    | folder with `test/` or `val/` only | none | these |
     | folder with class folders only | 80 % of each class | the other 20 % |
-    | TensorFlow Datasets | `train` | `test` if labelled, else `validation` |
+    | TensorFlow Datasets | `train`, if there is one | `test` if labelled, else `validation` |
 
     Whatever is chosen during training is chosen on the split "validation", which is a
     stratified fold of the training images, drawn by `seed`, and not part of the split
     "train". A folder that has `train/`, `val/` and a labelled `test/` brings its own.
-    The test images depend on no seed.
+    The test images depend on no seed. A set without training images has the split
+    "test" alone and the classes that have images there: 200 of the 1000 that
+    `imagenet_r` and `imagenet_a` name.
 
     Args:
         name: str or path. See the table.
@@ -536,6 +560,11 @@ def _tfds_parts(
         source.class_names, lambda: source.image_size
     )
     roles = source.roles()
+    class_names = source.class_names
+    present = np.arange(len(class_names))
+    if set(roles) == {"test"}:
+        present = np.unique(source.labels(roles["test"]))
+        class_names = tuple(class_names[label] for label in present)
     needed = decoded_gib(sum(source.count(split) for split in roles.values()), size)
     if needed > memory_limit:
         raise ValueError(
@@ -545,12 +574,12 @@ def _tfds_parts(
         )
 
     sources = {
-        role: functools.partial(_read, source, role, split, size, crop)
+        role: functools.partial(_read, source, role, split, size, crop, present)
         for role, split in roles.items()
     }
     return {
-        "class_names": source.class_names,
-        "display_names": tuple(n.replace("_", " ") for n in source.class_names),
+        "class_names": class_names,
+        "display_names": tuple(n.replace("_", " ") for n in class_names),
         "image_size": size,
         "crop_fraction": crop,
         "fingerprint": source.fingerprint(),
@@ -560,9 +589,15 @@ def _tfds_parts(
 
 
 def _read(
-    source: TfdsImages, role: str, split: str, size: int, crop_fraction: float
+    source: TfdsImages,
+    role: str,
+    split: str,
+    size: int,
+    crop_fraction: float,
+    present: np.ndarray,
 ) -> Split:
     images, labels = source.read(split, size, crop_fraction)
+    labels = np.searchsorted(present, labels).astype(np.int32)
     return Split(
         role, images, labels, tuple(f"{split}/{i}" for i in range(len(labels)))
     )

@@ -1,7 +1,8 @@
 """Where the images and labels of a data set on disk are.
 
-Three layouts are understood: the official one of Tiny ImageNet, `train/` beside
-`val/` or `test/` (or synonyms) with one folder for each class, and class folders alone.
+Four layouts are understood: the official one of Tiny ImageNet, `train/` beside
+`val/` or `test/` (or synonyms) with one folder for each class, one of these without
+`train/`, and class folders alone.
 """
 
 import collections
@@ -55,7 +56,8 @@ class Folders:
         class_names: tuple of str. Names of the class folders, sorted.
         display_names: tuple of str. What a reader calls the classes.
         splits: dict. `FileList` by the name "train", "test" or "validation"; "all"
-            alone where the folders do not tell training from test images.
+            alone where the folders do not tell training from test images, and "test"
+            alone where there are no others.
         left_out: dict. The number of files that are not in any split, by kind
             ("*.gif").
     """
@@ -226,7 +228,7 @@ def _loose_images(folder: Path) -> int:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    """The classes of a folder with training images: at least two."""
+    """The classes of a folder whose class folders say which there are: at least two."""
     names = class_folders(folder)
     if len(names) < 2:
         images = _loose_images(folder)
@@ -345,7 +347,11 @@ def _train_and_held_out(
     left_out: collections.Counter[str],
 ) -> tuple[tuple[str, ...], dict[str, FileList]]:
     held_out = folders["test"] + folders["val"]
-    if not folders["train"] or not held_out:
+    if held_out and not folders["train"]:
+        test = _unwrapped(held_out[0])
+        class_names = _classes(test)
+        return class_names, {"test": _list_training(test, class_names, left_out)}
+    if not held_out:
         raise ValueError(
             "`name` must hold train/ and val/ or test/ (or synonyms), all with class "
             f"folders. Received: name={root} with {listed(class_folders(root))}"

@@ -100,22 +100,27 @@ class TfdsImages:
         """Names of its splits by their role here.
 
         "test" is `test` if that is labelled, else `validation`. "train" is `train`.
-        A set without labelled test images has only the role "all".
+        A set without labelled test images has only the role "all", one without `train`
+        only the role "test".
+
+        Raises:
+            ValueError: if it has none of these splits with labels.
         """
         available = self.builder.info.splits
-        if "train" not in available:
-            raise ValueError(
-                f"{self.builder.info.full_name} must have a split `train`. "
-                f"Received: {sorted(available)}"
-            )
         labelled = [
             name
             for name in ("test", "validation")
             if name in available and self._is_labelled(name)
         ]
+        if "train" in available:
+            test = {"test": labelled[0]} if labelled else {}
+            return {"train": "train", **test} if test else {"all": "train"}
         if not labelled:
-            return {"all": "train"}
-        return {"train": "train", "test": labelled[0]}
+            raise ValueError(
+                f"{self.builder.info.full_name} must have a split `train`, or `test` or "
+                f"`validation` with labels. Received: {sorted(available)}"
+            )
+        return {"test": labelled[0]}
 
     def _is_labelled(self, split: str) -> bool:
         first = next(self._examples(split), None)
@@ -124,6 +129,11 @@ class TfdsImages:
     def count(self, split: str) -> int:
         """The number of images in a split."""
         return self.builder.info.splits[split].num_examples
+
+    def labels(self, split: str) -> np.ndarray:
+        """The labels of a split in its order, int32 (n,); its images are not decoded."""
+        labels = (int(example[self.label_key]) for example in self._examples(split))
+        return np.fromiter(labels, np.int32, count=self.count(split))
 
     def fingerprint(self) -> str:
         """SHA-256 digest over name, version and the size of every split."""

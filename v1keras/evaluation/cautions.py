@@ -29,6 +29,13 @@ def cautions(
     Yields:
         str.
     """
+    classes = len(table.class_names)
+    known = max((len(run.class_names) for run in (runs or {}).values()), default=0)
+    if classes < known:
+        yield (
+            f"Models choose among the {classes} of their {known} classes that the test "
+            "images are of, which is easier than among all."
+        )
     clean, fewest, _ = table.image_counts()
     images = fewest or clean
     if images < _ENOUGH_IN_A_CELL:

@@ -111,6 +111,7 @@ def other_inferences(
             seed=config.seed,
             dtype=config.logits_dtype,
             batch=n,
+            classes=cache.settings.get("classes"),
         )
         say(f"Batch statistics of {n} test images")
         predict_cells(adapted, AdaptedModels(models), shuffled, cells, batch_size=n)

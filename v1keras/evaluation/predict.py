@@ -40,6 +40,7 @@ def open_cache(
     seed: int = 0,
     dtype: str = "float32",
     batch: int | None = None,
+    classes: Sequence[int] | None = None,
 ) -> LogitCache:
     """Opens the folder of logits for these models, images and settings.
 
@@ -54,6 +55,8 @@ def open_cache(
             `"float32"`.
         batch: int or None. The size of batches on which the logits depend. Defaults to
             none: each image is answered by itself.
+        classes: sequence of int or None. Which logits of a model are kept, in the order
+            of the labels; those of other classes are left out. Defaults to all.
 
     Returns:
         A `LogitCache`.
@@ -77,6 +80,7 @@ def open_cache(
         "seed": seed,
         "dtype": dtype,
         **({} if batch is None else {"batch": batch}),
+        **({} if classes is None else {"classes": [int(each) for each in classes]}),
     }
     return LogitCache(path, settings, fingerprints)
 
@@ -92,8 +96,8 @@ def predict_cells(
 ) -> None:
     """Fills the cache with the logits of all models in all cells.
 
-    The seed of the noise, the number of draws (one for models without noise) and the
-    number type are those that the cache was opened with. Cells that it holds already
+    The seed of the noise, the number of draws (one for models without noise), the
+    classes and the number type are those that the cache was opened with. Cells that it holds already
     are skipped, and a model is looked up only if a cell lacks it. The noise of a model
     starts from a seed of its own in every cell, so an evaluation that was interrupted
     and resumed gives the same logits as an uninterrupted one.
@@ -162,6 +166,7 @@ def _predict_cell(
     batch_size: int,
 ) -> None:
     logits: dict[str, list[np.ndarray]] = {name: [] for name in predictors}
+    classes = cache.settings.get("classes", slice(None))
     labels, ids = [], []
     sample = None
     for batch in read_ahead(images.batches(cell, batch_size)):
@@ -173,7 +178,7 @@ def _predict_cell(
             sample = Sample(batch.images[place], str(batch.ids[place]))
         for name, predictor in predictors.items():
             with np.errstate(over="ignore"):  # the cache refuses infinite logits
-                answers = predictor(shown).astype(cache.settings["dtype"])
+                answers = predictor(shown)[..., classes].astype(cache.settings["dtype"])
             logits[name].append(answers)
     cache.add(
         cell,

@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from v1keras.data import SPLITS, ImageDataset
+from v1keras.data.folders import listed
 from v1keras.escaping import escape_line, say
 from v1keras.evaluation.config import SEED, EvaluateConfig
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import file_fingerprint
 from v1keras.training import Run
+from v1keras.training.run import check_classes
 from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
@@ -80,6 +84,40 @@ class RunModels(Mapping[str, keras.Model]):
 def run_fingerprints(runs: Mapping[str, Run]) -> dict[str, str]:
     """What tells the weights of the runs apart, by name."""
     return {name: file_fingerprint(run.find_model()) for name, run in runs.items()}
+
+
+def shown_classes(run: Run, dataset: ImageDataset) -> np.ndarray | None:
+    """Which logits of a run are of classes that a data set has.
+
+    Sets of test images only may have some of the classes: ImageNet-R and ImageNet-A show
+    200 of ImageNet's 1000, and are defined by the logits of these alone (Hendrycks et al.
+    2021, "The Many Faces of Robustness", ICCV, arXiv:2006.16241; "Natural Adversarial
+    Examples", CVPR, arXiv:1907.07174). Of other sets all classes must be the run's.
+
+    Args:
+        run: `Run`.
+        dataset: `ImageDataset`.
+
+    Returns:
+        int array (classes of the data set,), by their labels, or None for all logits as
+        they are.
+
+    Raises:
+        ValueError: if the data set has classes that the run has not, or is no set of
+            test images only and lacks some.
+    """
+    if dataset.split_names == SPLITS or dataset.class_names == run.class_names:
+        check_classes(run, f"data set {dataset.name}", dataset.class_names)
+        return None
+    place = {name: index for index, name in enumerate(run.class_names)}
+    unknown = [name for name in dataset.class_names if name not in place]
+    if unknown:
+        raise ValueError(
+            "Test images must be of classes that the runs know. Received: the run "
+            f"{run.path} with {len(place)} and the data set {dataset.name}, of which it "
+            f"lacks {listed(unknown)}"
+        )
+    return np.array([place[name] for name in dataset.class_names])
 
 
 def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:

@@ -34,12 +34,12 @@ from v1keras.evaluation.runs import (
     open_runs,
     run_fingerprints,
     run_lineup,
+    shown_classes,
 )
 from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_tables
 from v1keras.files import claim, require_writable, write_json
 from v1keras.reading import read_table
 from v1keras.training import Run, check_same_classes, versions
-from v1keras.training.run import check_classes
 from v1keras.training.strategy import get_workers, wait_for_all, works_together
 
 
@@ -90,7 +90,10 @@ def evaluate(
         crop_fraction=first.crop_fraction,
         data_dir=config.data_dir,
     )
-    check_classes(first, f"data set {dataset.name}", dataset.class_names)
+    classes = shown_classes(first, dataset)
+    names = first.labels
+    if classes is not None:
+        names = tuple(first.labels[each] for each in classes)
     images, planned = open_images(config, dataset)
     cache = open_cache(
         out / LOGITS,
@@ -99,6 +102,7 @@ def evaluate(
         noise_samples=config.noise_samples,
         seed=config.seed,
         dtype=config.logits_dtype,
+        classes=classes,
     )
     cells = [cell for cell in planned if cell in images.cells]
     workers = get_workers(config.strategy)
@@ -115,7 +119,7 @@ def evaluate(
         replicates=config.bootstrap,
         seed=config.seed,
         alexnet=_is_imagenet_c(images, dataset),
-        class_names=first.labels,
+        class_names=names,
     )
     if not workers.is_chief:
         return table
@@ -156,7 +160,7 @@ def _write(
     write_tables(out, table)
     write_bar_chart(out / "bar_chart.png", table)
     for name in table.lineup.models:
-        _leave_in_run(runs[name], cell_rows(table, [name]), out)
+        _leave_in_run(runs[name], name, table, out)
     write_json(out / "config.json", {"settings": settings, "versions": versions()})
     sections = []
     if others:
@@ -206,10 +210,13 @@ def report_contents(
     }
 
 
-def _leave_in_run(run: Run, rows: list[dict[str, Any]], out: Path) -> None:
+def _leave_in_run(run: Run, name: str, table: RobustnessTable, out: Path) -> None:
     """Writes a run's rows where `export` looks for them, if that loses nothing."""
+    rows = cell_rows(table, [name])
     file, images = run.path / "robustness.csv", sum(row["images"] for row in rows)
-    if not _is_writable(run):
+    if len(table.class_names) < len(run.class_names):
+        why = "which knows more classes"
+    elif not _is_writable(run):
         why = "which cannot be written"
     elif (kept := _images_in(file, run)) > images:
         why = f"whose {file.name} is of more images in all, {kept} instead of {images}"

@@ -281,6 +281,8 @@ def _open(
         require_writable(config.out)
     if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
         dataset = open_dataset(config, run)
+    elif dataset is not None:
+        dataset.require_training_images()
     if run is not None:
         changes = data_changes(run, dataset) if dataset is not None else []
         changes += teacher_changes(run, members)
@@ -461,6 +463,7 @@ def open_dataset(config: TrainConfig, run: Run | None = None) -> ImageDataset:
         seed=config.split_seed,
         data_dir=config.data_dir,
     )
+    dataset.require_training_images()
     dataset.check_images()
     say(dataset.summary())
     return dataset
