@@ -1,7 +1,7 @@
 """How a request travels to TensorFlow Serving: over REST or over gRPC.
 
-Both channels keep one connection and have the same contract. `ask(images, seconds)`
-gives a pair of labels and probabilities for each row of the answer. It raises
+Both channels keep one connection and have the same contract. `ask(question, images,
+seconds)` gives the outputs of each row of the answer by name. It raises
 `ConnectionError` if the server cannot be reached, is not available or is late, which
 may be different the next time, and `ValueError` if it refuses or gives something else.
 """
@@ -9,6 +9,7 @@ may be different the next time, and `ValueError` if it refuses or gives somethin
 import base64
 import concurrent.futures
 import contextlib
+import dataclasses
 import http.client
 import json
 import select
@@ -16,17 +17,39 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from export.client_config import ENCRYPTED, ClientConfig
-from export.requests import INPUT_NAMES
+from export.requests import INPUT_NAMES, OPTIONAL_INPUT_NAMES
 
-Row = tuple[Sequence[str], Sequence[float]]
+Row = dict[str, Any]
 
-_SIGNATURE = "serve_bytes"
 # Too many requests, and what proxies answer for a server that is away or starts.
 _UNAVAILABLE = (429, 502, 503, 504)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a server is asked about images.
+
+    Args:
+        signature: str. One that takes encoded images.
+        outputs: tuple of str. What a row of the answer must hold.
+        optional: tuple of str. What it may hold beside that. Defaults to nothing.
+    """
+
+    signature: str
+    outputs: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    def row_of(self, values: Mapping[str, Any]) -> Row:
+        """Those of some outputs that are asked for."""
+        given = [name for name in self.optional if name in values]
+        return {name: values[name] for name in (*self.outputs, *given)}
 
 
 class RestChannel:
@@ -55,10 +78,14 @@ class RestChannel:
         )
         self._connection: http.client.HTTPConnection | None = None
 
-    def ask(self, images: Sequence[bytes], seconds: float) -> list[Row]:
+    def ask(
+        self, question: Question, images: Sequence[bytes], seconds: float
+    ) -> list[Row]:
         """See the module."""
         instances = [{"b64": base64.b64encode(image).decode()} for image in images]
-        body = json.dumps({"signature_name": _SIGNATURE, "instances": instances})
+        body = json.dumps(
+            {"signature_name": question.signature, "instances": instances}
+        )
         connection = self._connect()
         with contextlib.ExitStack() as on_failure:
             # What comes later is then read by no one.
@@ -82,9 +109,9 @@ class RestChannel:
         except ValueError as error:
             raise _foreign_server(self._config, error) from error
         try:
-            return [(row["classes"], row["scores"]) for row in answer["predictions"]]
+            return [question.row_of(row) for row in answer["predictions"]]
         except (KeyError, TypeError) as error:
-            raise _foreign_answer(self._config) from error
+            raise _foreign_answer(self._config, question) from error
 
     def close(self) -> None:
         """Ends the connection, also one that another thread reads from."""
@@ -184,21 +211,26 @@ class GrpcChannel:
             self._channel = grpc.insecure_channel(address, options)
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def ask(self, images: Sequence[bytes], seconds: float) -> list[Row]:
+    def ask(
+        self, question: Question, images: Sequence[bytes], seconds: float
+    ) -> list[Row]:
         """See the module."""
         import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         config = self._config
-        request = predict_pb2.PredictRequest(output_filter=["classes", "scores"])
+        # Servers refuse a filter that names an output which the model does not have.
+        wanted = () if question.optional else question.outputs
+        request = predict_pb2.PredictRequest(output_filter=wanted)
         request.model_spec.name = config.model
-        request.model_spec.signature_name = _SIGNATURE
+        request.model_spec.signature_name = question.signature
         if config.version is not None:
             request.model_spec.version.value = config.version
         if config.label is not None:
             request.model_spec.version_label = config.label
-        request.inputs[INPUT_NAMES[_SIGNATURE]].CopyFrom(
+        input_name = (INPUT_NAMES | OPTIONAL_INPUT_NAMES)[question.signature]
+        request.inputs[input_name].CopyFrom(
             tf.make_tensor_proto(list(images), dtype=tf.string)
         )
         try:
@@ -210,18 +242,27 @@ class GrpcChannel:
                 raise _no_answer(config, error.details()) from error
             raise ValueError(f"the server refuses: {error.details()}") from error
         try:
-            classes, scores = (
-                tf.make_ndarray(response.outputs[name]).tolist()
-                for name in ("classes", "scores")
-            )
-            rows = zip(classes, scores, strict=True)
-            return [([name.decode() for name in names], row) for names, row in rows]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise _foreign_answer(config) from error
+            columns = {
+                name: _column(tf.make_ndarray(tensor))
+                for name, tensor in question.row_of(response.outputs).items()
+            }
+            return [
+                dict(zip(columns, values, strict=True))
+                for values in zip(*columns.values(), strict=True)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _foreign_answer(config, question) from error
 
     def close(self) -> None:
         """Ends the connection."""
         self._channel.close()
+
+
+def _column(array: np.ndarray) -> list:
+    """The values of an output, a row each; strings decoded."""
+    if array.dtype == object:
+        array = np.char.decode(array.astype(bytes), "utf-8")
+    return array.tolist()
 
 
 def _token(config: ClientConfig) -> str:
@@ -250,9 +291,10 @@ def _foreign_server(config: ClientConfig, error: Exception) -> ValueError:
     )
 
 
-def _foreign_answer(config: ClientConfig) -> ValueError:
+def _foreign_answer(config: ClientConfig, question: Question) -> ValueError:
+    *others, last = question.outputs
     return ValueError(
-        "the answer must hold the outputs classes and scores, as models of "
+        f"the answer must hold the outputs {', '.join(others)} and {last}, as models of "
         f"`python -m export` give them. Received: model={config.model}"
     )
 

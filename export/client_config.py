@@ -16,6 +16,11 @@ class ClientConfig:
     image: tuple[str, ...] = option(
         required=True, help="JPEG or PNG files of any size, in one request."
     )
+    diagnose: bool = option(
+        False,
+        "Ask for confidence and for what the camera sees too; needs a model that was "
+        "exported with --diagnose.",
+    )
     server: str = option(
         "localhost:8500",
         "host:port is asked over gRPC (needs the extra `serving`), http://host:port over "

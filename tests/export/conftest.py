@@ -12,9 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from werkzeug.serving import make_server
 
 import v1keras
+from export.check_images import open_check_dataset, spread
 from export.development_server import DevelopmentServer
+from export.diagnosis import fit_diagnosis
 from export.models_config import models_config
 from export.saved_model import write_saved_model
+from export.source import open_source
 from v1keras.data import SHAPES, load_dataset
 from v1keras.v1 import get_variant
 
@@ -167,6 +170,25 @@ def runs(tmp_path_factory):
     config = json.loads(unfinished.read_text())
     unfinished.write_text(json.dumps({**config, "result": None}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def diagnosed(runs):
+    """An ensemble to be exported with a diagnosis."""
+    return open_source([str(runs / "no_noise"), str(runs / "base")])
+
+
+@pytest.fixture(scope="session")
+def held_out(diagnosed):
+    """Its data set, and the images that it held out."""
+    dataset = open_check_dataset(diagnosed)
+    return dataset, spread(dataset.split("validation"), 16)[0]
+
+
+@pytest.fixture(scope="session")
+def diagnosis(runs, held_out):
+    # Of its front-end, which is that of the ensemble too.
+    return fit_diagnosis(open_source([str(runs / "no_noise")]), held_out[0], 16)
 
 
 def write_keys(folder):

@@ -23,6 +23,8 @@ import trustme
 
 from export.client import Client, ClientConfig, main
 from export.development_server import DevelopmentServer, RefusedError
+from export.diagnosis import Diagnoser
+from export.saved_model import write_saved_model
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")
@@ -50,6 +52,9 @@ class GrpcService(prediction_service_pb2_grpc.PredictionServiceServicer):
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         try:
             _, model = self.application.find(spec.name, version, label)
+            if spec.signature_name not in model.signatures:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                context.abort(code, f"{spec.signature_name} not found in signatures")
             outputs = model.call(spec.signature_name, inputs)
         except RefusedError as error:
             context.abort(grpc.StatusCode.NOT_FOUND, str(error))
@@ -165,6 +170,89 @@ def test_large_photographs_pass(addresses, protocol):
     assert len(encoded) > 4 * 2**20
     (answer,) = classify([encoded], addresses[protocol])
     assert len(answer.classes) == 5
+
+
+@pytest.fixture(scope="module")
+def diagnosing(diagnosed, diagnosis, serving, tmp_path_factory):
+    """Addresses of a model with the signature `diagnose`, and what it should say."""
+    root = tmp_path_factory.mktemp("diagnosing")
+    diagnoser = Diagnoser(diagnosed.members, diagnosis)
+    folder = root / MODEL / "1"
+    write_saved_model(diagnosed.model, diagnosed.labels, folder, diagnoser=diagnoser)
+    with (
+        serving(root) as rest,
+        grpc_server(GrpcService(DevelopmentServer(root))) as grpc_address,
+    ):
+        yield {"grpc": grpc_address, "rest": rest}, diagnoser.diagnose
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_a_diagnosis_is_that_of_the_model(
+    diagnosing, diagnosed, held_out, protocol, tmp_path, capsys
+):
+    addresses, diagnose = diagnosing
+    _, images = held_out
+    expected = diagnose(tf.constant(images[:3], tf.float32))
+    encoded = [png(image) for image in images[:3]]
+    config = ClientConfig(image=(), server=addresses[protocol], model=MODEL)
+    with Client(config) as client:
+        answers = client.diagnose(encoded)
+        assert [answer.classes for answer in answers] == [
+            answer.classes for answer in client.classify(encoded)
+        ]
+    for index, answer in enumerate(answers):
+        best = int(np.argmax(expected["logits"][index]))
+        assert answer.classes[0] == diagnosed.labels[best]
+        assert answer.corruption == expected["corruption"][index].numpy().decode()
+        for name in (
+            "confidence",
+            "corruption_probabilities",
+            "severity",
+            "disagreement",
+        ):
+            found = getattr(answer, name)
+            np.testing.assert_allclose(found, expected[name][index], atol=1e-4)
+    (tmp_path / "a.png").write_bytes(encoded[0])
+    flags = [f"--image={tmp_path / 'a.png'}", f"--server={addresses[protocol]}"]
+    assert main([*flags, f"--model={MODEL}", "--diagnose"]) == 0
+    confidence, sees = capsys.readouterr().out.splitlines()[-2:]
+    assert confidence == (
+        f"  confidence {answers[0].confidence:.1%}, "
+        f"disagreement {answers[0].disagreement:.2f}"
+    )
+    assert sees.startswith(f"  sees {answers[0].corruption} (")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_a_model_without_a_diagnosis_is_one_line(addresses, images, protocol):
+    config = ClientConfig(image=(), server=addresses[protocol], model=MODEL)
+    with (
+        Client(config) as client,
+        pytest.raises(ValueError, match=r"the server refuses: .*diagnose.* not found"),
+    ):
+        client.diagnose([png(images[0])])
+
+
+def test_one_model_without_noise_has_no_disagreement():
+    row = ROW | {
+        "confidence": 0.8,
+        "corruption": "fog",
+        "corruption_probabilities": [0.1, 0.9],
+        "severity": 2.5,
+    }
+    answered = [row, {"confidence": 0.8, **ROW}]
+
+    def answer(handler, _):
+        reply(handler, 200, {"predictions": [answered.pop(0)]})
+
+    with (
+        web_server(answer) as address,
+        Client(ClientConfig(image=(), server=address)) as client,
+    ):
+        (found,) = client.diagnose([b"any"])
+        assert found.disagreement is None and found.corruption == "fog"
+        with pytest.raises(ValueError, match="corruption_probabilities and severity"):
+            client.diagnose([b"any"])
 
 
 def announced(width, height):

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from scipy.special import rel_entr, softmax
 
-from export.check_images import open_check_dataset, spread
+from export.check_images import spread
 from export.config import ExportConfig
-from export.diagnosis import CORRUPTIONS, DRAWS, Diagnoser, Observer, fit_diagnosis
+from export.diagnosis import CORRUPTIONS, DRAWS, Diagnoser, Observer
 from export.pipeline import export_run
 from export.requests import encode_png
 from export.source import open_source
@@ -20,27 +20,10 @@ def ask(diagnoser, images):
     return {name: values.numpy() for name, values in answer.items()}
 
 
-@pytest.fixture(scope="module")
-def source(runs):
-    return open_source([str(runs / "no_noise"), str(runs / "base")])
-
-
-@pytest.fixture(scope="module")
-def held_out(source):
-    dataset = open_check_dataset(source)
-    return dataset, spread(dataset.split("validation"), 16)[0]
-
-
-@pytest.fixture(scope="module")
-def diagnosis(runs, held_out):
-    # Of its front-end, which is that of the ensemble too.
-    return fit_diagnosis(open_source([str(runs / "no_noise")]), held_out[0], 16)
-
-
 def test_members_disagree_by_their_divergence_from_the_mean(
-    source, held_out, diagnosis
+    diagnosed, held_out, diagnosis
 ):
-    _, images = held_out
+    source, (_, images) = diagnosed, held_out
     answer = ask(Diagnoser(source.members, diagnosis), images)
     pixels = images.astype(np.float32)
     np.testing.assert_allclose(
@@ -78,9 +61,9 @@ def test_one_model_disagrees_with_itself_only_where_it_draws_noise(
             assert off.mean() < 3 * spread_of_draws.mean()
 
 
-def test_a_corrupted_camera_is_noticed(source, held_out, diagnosis):
+def test_a_corrupted_camera_is_noticed(diagnosed, held_out, diagnosis):
     dataset, _ = held_out
-    diagnoser = Diagnoser(source.members, diagnosis)
+    diagnoser = Diagnoser(diagnosed.members, diagnosis)
     images, _ = spread(dataset.split("test"), 12)
     clean = ask(diagnoser, images)["corruption_probabilities"].mean(axis=0)
     assert CORRUPTIONS[clean.argmax()] == "clean"
