@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from v1keras.files import atomic_write, claim, require_writable, write_json
-from v1keras.training import TrainConfig
-from v1keras.training.fit import _event_files
+from v1keras.training.tensorflow_engine import log_errors
 
 
 def test_replaces_whole_files_only(tmp_path):
@@ -85,13 +84,12 @@ def test_a_full_disk_is_named_with_the_file_and_loses_nothing(tmp_path, name):
 def test_events_that_cannot_be_written_are_one_line(tmp_path, size):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    config = TrainConfig(out=str(tmp_path))
     with (
         files_of_at_most(size),
         pytest.raises(
             OSError, match=rf"{tmp_path}/logs cannot be written \(.*too large"
         ),
-        _event_files(config),
+        log_errors(tmp_path / "logs"),
     ):
         model.fit(
             np.zeros((4, 2)),

@@ -5,9 +5,30 @@ import contextlib
 import keras
 
 
+def uses_tensorflow() -> bool:
+    """Whether TensorFlow computes, and not another of Keras' back-ends."""
+    return keras.backend.backend() == "tensorflow"
+
+
+def require_tensorflow(what: str) -> None:
+    """Refuses what only TensorFlow can do, where another back-end computes.
+
+    Args:
+        what: str. Such as `"--strategy=tpu"`.
+
+    Raises:
+        ValueError: unless TensorFlow computes; it says that `what` needs it.
+    """
+    if not uses_tensorflow():
+        raise ValueError(
+            f"{what} needs TensorFlow; leave it out, or set KERAS_BACKEND=tensorflow. "
+            f"Received: Keras on {keras.backend.backend()}"
+        )
+
+
 def is_tensorflow_on_cpu() -> bool:
     """Whether TensorFlow computes, on a machine without a GPU that it could use."""
-    if keras.backend.backend() != "tensorflow":
+    if not uses_tensorflow():
         return False
     import tensorflow as tf
 
@@ -40,7 +61,7 @@ def in_compiled_step(tensor) -> bool:
 
 def outside_of_graphs() -> contextlib.AbstractContextManager:
     """A context in which TensorFlow computes eagerly, even in a traced function."""
-    if keras.backend.backend() != "tensorflow":
+    if not uses_tensorflow():
         return contextlib.nullcontext()
     import tensorflow as tf
 

@@ -1,21 +1,17 @@
 """Training of members and distillation of students: what they share."""
 
-import contextlib
 import dataclasses
 import functools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from v1keras.command_line import defaults_of
 from v1keras.data import (
     ImageDataset,
     Mixing,
-    batch_sizes,
     evaluation_batches,
     load_dataset,
     training_batches,
@@ -30,11 +26,10 @@ from v1keras.models import (
     build_ensemble,
 )
 from v1keras.quiet import verbosity
-from v1keras.reading import reason
 from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
-from v1keras.training.distributed_fit import distributed_fit
+from v1keras.training.engine import get_engine
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
@@ -108,7 +103,7 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         model = _classifier(config, dataset)
         checkpoint = _begin(config, "member", dataset, model, LabelLoss())
-    with _event_files(config):
+    with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
         return _fit(config, dataset, model, checkpoint)
 
 
@@ -183,7 +178,7 @@ def distill(
         checkpoint = _begin(config, "student", dataset, model, None, taught_by)
     stored = config.asks_teacher and config.teacher_views
     logits = _teacher_logits(config, dataset, members) if stored else None
-    with _event_files(config):
+    with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
         return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
 
 
@@ -328,7 +323,7 @@ def _begin(
         optimizer=make_optimizer(config, _steps(config, dataset)[0]),
         loss=loss,
         metrics=[LabelAccuracy()],
-        jit_compile=False,
+        jit_compile=get_engine().JIT_COMPILE,
     )
     folder = Path(config.out)
     writes = get_workers(config.strategy).is_chief
@@ -384,27 +379,20 @@ def _fit(
         ),
     ]
     if workers.is_chief:
-        logs = checkpoint.folder / LOG_FOLDER
-        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+        callbacks += get_engine().log_callbacks(checkpoint.folder / LOG_FOLDER)
     steps, validation_steps = _steps(config, dataset)
-    common = {
-        "initial_epoch": progress.epochs,
-        "epochs": config.epochs,
-        "steps_per_epoch": steps,
-        "callbacks": [*callbacks, checkpoint],
-        "verbose": verbosity(),
-    }
-    if get_strategy(config.strategy).num_replicas_in_sync > 1:
-        distributed_fit(
-            model, training, validation, validation_steps=validation_steps, **common
-        )
-    else:
-        model.fit(
-            training(),
-            validation_data=validation(),
-            shuffle=False,  # the batches are
-            **common,
-        )
+    get_engine().fit(
+        get_strategy(config.strategy),
+        model,
+        training,
+        validation,
+        initial_epoch=progress.epochs,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        validation_steps=validation_steps,
+        callbacks=[*callbacks, checkpoint],
+        verbose=verbosity(),
+    )
     if workers.is_chief:
         record = Run.open(checkpoint.folder).config
         record["result"] = {
@@ -418,26 +406,16 @@ def _fit(
     return Run.open(checkpoint.folder)
 
 
-@contextlib.contextmanager
-def _event_files(config: TrainConfig) -> Iterator[None]:
-    """Makes an `OSError` of what TensorFlow raises where event files cannot be written."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        if not re.search("Summary(File)?Writer", error.message):
-            raise
-        folder = Path(config.out, LOG_FOLDER)
-        raise OSError(f"{folder} cannot be written ({reason(error)})") from error
-
-
 def _steps(config: TrainConfig, dataset: ImageDataset) -> tuple[int, int]:
     """Steps of an epoch, of training and of validation.
 
     Batches that replicas cannot share are refused here.
     """
-    replicas = get_strategy(config.strategy).num_replicas_in_sync
+    strategy = get_strategy(config.strategy)
     training, validation = (
-        len(batch_sizes(len(dataset.split(name)), config.batch_size, replicas=replicas))
+        get_engine().count_batches(
+            strategy, len(dataset.split(name)), config.batch_size
+        )
         for name in ("train", "validation")
     )
     return training, validation

@@ -1,6 +1,7 @@
 """The run directory: the one unit that all command lines pass on."""
 
 import dataclasses
+import importlib
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -394,11 +395,10 @@ def versions() -> dict[str, str]:
     """The versions that a result depends on."""
     import platform
 
-    import tensorflow as tf
-
+    backend = keras.backend.backend()
     return {
         "v1keras": metadata.version("v1keras"),
         "keras": keras.__version__,
-        "tensorflow": tf.__version__,
+        backend: importlib.import_module(backend).__version__,
         "python": platform.python_version(),
     }

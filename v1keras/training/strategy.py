@@ -1,27 +1,16 @@
 """Where a model is trained: on one device, on several, or by several processes."""
 
 import contextlib
-import functools
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
 from v1keras.locks import lock_folder, runs_within
-
-# What TensorFlow raises where another process no longer answers.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
-# Jobs of one Slurm cluster get different ports on the machines that they share.
-_FIRST_PORT, _PORTS = 15000, 10000
+from v1keras.training.engine import get_engine
 
 
 class Workers(NamedTuple):
@@ -57,7 +46,7 @@ def get_workers(strategy: str) -> Workers:
     """
     if strategy not in ("auto", "multi_worker"):
         return Workers()
-    _note_slurm()
+    get_engine().find_workers(strategy)
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")
@@ -85,28 +74,8 @@ def get_workers(strategy: str) -> Workers:
     return Workers(index + (jobs.get("chief", 0) if job == "worker" else 0), count)
 
 
-def _note_slurm() -> None:
-    """Puts what Slurm says into `TF_CONFIG`."""
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
-    if os.environ.get("TF_CONFIG") or tasks < 2:
-        return
-    job = int(os.environ.get("SLURM_JOB_ID", 0))
-    # The resolver fails without GPUs, so that it is told of one for each task; which
-    # ones a task sees is left to Slurm.
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=_FIRST_PORT + job % _PORTS,
-        gpus_per_node=tasks,
-        gpus_per_task=1,
-        auto_set_gpu=False,
-    )
-    cluster = resolver.cluster_spec().as_dict()
-    name, index = resolver.get_task_info()
-    config = {"cluster": cluster, "task": {"type": name, "index": index}}
-    os.environ["TF_CONFIG"] = json.dumps(config)
-
-
-def get_strategy(name: str) -> tf.distribute.Strategy:
-    """The distribution strategy of a name.
+def get_strategy(name: str) -> Any:
+    """The distribution strategy of a name, of the back-end that computes.
 
     With several workers it must be called before TensorFlow computes anything, and
     waits until all of them have called it.
@@ -118,52 +87,13 @@ def get_strategy(name: str) -> tf.distribute.Strategy:
             are several workers, mirrored where there are several GPUs).
 
     Returns:
-        `tf.distribute.Strategy`.
+        `tf.distribute.Strategy`; on JAX and PyTorch
+        `v1keras.training.keras_engine.Devices`. Models are made within its `scope()`.
 
     Raises:
-        ValueError: if there are no such devices or workers.
+        ValueError: if there are no such devices or workers, or the back-end knows none.
     """
-    if get_workers(name).count > 1:
-        return _multi_worker()
-    if name == "tpu":
-        return _tpu()
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        return _mirrored(tuple(device.name for device in devices))
-    return tf.distribute.get_strategy()
-
-
-# One of each per process: TensorFlow numbers the collective operations of each strategy
-# from the same start, and mixes up those of two strategies on the same devices.
-
-
-@functools.cache
-def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    return tf.distribute.MirroredStrategy(devices)
-
-
-@functools.cache
-def _multi_worker() -> tf.distribute.MultiWorkerMirroredStrategy:
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except RuntimeError as error:
-        raise ValueError(
-            "Several workers must be joined before TensorFlow computes anything: call "
-            f"v1keras.training.strategy.get_strategy first. Received: {error}"
-        ) from error
-
-
-@functools.cache
-def _tpu() -> tf.distribute.TPUStrategy:
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect("local")
-        return tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ValueError(
-            "`strategy` tpu needs a TPU in this machine. Received: none that TensorFlow "
-            f"finds ({error})"
-        ) from error
+    return get_engine().get_strategy(name, get_workers(name).count)
 
 
 @contextlib.contextmanager
@@ -203,7 +133,7 @@ def working_together(
             wait_for_all(workers)
             yield workers
             wait_for_all(workers)
-    except _LOST as error:
+    except get_engine().LOST as error:
         raise ConnectionError(
             "All workers must work until the end; its own messages say why one has not, "
             "and the same command on all of them resumes. Received: worker "
@@ -245,10 +175,8 @@ def works_alone(doing: str) -> Callable[[Callable], Callable]:
 
 def wait_for_all(workers: Workers) -> None:
     """Returns once all workers have called it."""
-    if workers.count == 1:
-        return
-    strategy = _multi_worker()
-    strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+    if workers.count > 1:
+        get_engine().wait_for_all()
 
 
 @contextlib.contextmanager

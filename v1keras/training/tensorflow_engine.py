@@ -1,0 +1,145 @@
+"""How TensorFlow trains: strategies, workers, event files."""
+
+import contextlib
+import functools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from v1keras.data import batch_sizes
+from v1keras.reading import reason
+from v1keras.training.distributed_fit import distributed_fit
+
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+"""What TensorFlow raises where another process no longer answers."""
+
+JIT_COMPILE = False
+"""What `model.compile` is told: XLA's convolutions are slower on a CPU."""
+
+# Jobs of one Slurm cluster get different ports on the machines that they share.
+_FIRST_PORT, _PORTS = 15000, 10000
+
+
+def find_workers(strategy: str) -> None:
+    """Puts what Slurm says into `TF_CONFIG`."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if os.environ.get("TF_CONFIG") or tasks < 2:
+        return
+    job = int(os.environ.get("SLURM_JOB_ID", 0))
+    # The resolver fails without GPUs, so that it is told of one for each task; which
+    # ones a task sees is left to Slurm.
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=_FIRST_PORT + job % _PORTS,
+        gpus_per_node=tasks,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    name, index = resolver.get_task_info()
+    config = {"cluster": cluster, "task": {"type": name, "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(config)
+
+
+def get_strategy(name: str, workers: int) -> tf.distribute.Strategy:
+    """The strategy of a name; see `v1keras.training.strategy.get_strategy`."""
+    if workers > 1:
+        return _multi_worker()
+    if name == "tpu":
+        return _tpu()
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return _mirrored(tuple(device.name for device in devices))
+    return tf.distribute.get_strategy()
+
+
+# One of each per process: TensorFlow numbers the collective operations of each strategy
+# from the same start, and mixes up those of two strategies on the same devices.
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.MultiWorkerMirroredStrategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ValueError(
+            "Several workers must be joined before TensorFlow computes anything: call "
+            f"v1keras.training.strategy.get_strategy first. Received: {error}"
+        ) from error
+
+
+@functools.cache
+def _tpu() -> tf.distribute.TPUStrategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect("local")
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            "`strategy` tpu needs a TPU in this machine. Received: none that TensorFlow "
+            f"finds ({error})"
+        ) from error
+
+
+def wait_for_all() -> None:
+    """Returns once all workers have called it."""
+    strategy = _multi_worker()
+    strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+
+
+def count_batches(strategy: tf.distribute.Strategy, count: int, batch_size: int) -> int:
+    """How many batches some images make; those that replicas cannot share are refused."""
+    return len(batch_sizes(count, batch_size, replicas=strategy.num_replicas_in_sync))
+
+
+def fit(
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    training: Callable[..., tf.data.Dataset],
+    validation: Callable[..., tf.data.Dataset],
+    *,
+    validation_steps: int,
+    **kwargs,
+) -> None:
+    """Trains a model that was made under a strategy; see `distributed_fit`."""
+    if strategy.num_replicas_in_sync > 1:
+        distributed_fit(
+            model, training, validation, validation_steps=validation_steps, **kwargs
+        )
+    else:
+        model.fit(
+            training(),
+            validation_data=validation(),
+            shuffle=False,  # the batches are
+            **kwargs,
+        )
+
+
+def log_callbacks(folder: Path) -> list[keras.callbacks.Callback]:
+    """What writes event files for TensorBoard."""
+    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
+
+
+@contextlib.contextmanager
+def log_errors(folder: Path) -> Iterator[None]:
+    """Makes an `OSError` of what TensorFlow raises where event files cannot be written."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not re.search("Summary(File)?Writer", error.message):
+            raise
+        raise OSError(f"{folder} cannot be written ({reason(error)})") from error
