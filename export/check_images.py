@@ -7,7 +7,7 @@ import numpy as np
 
 from export.source import Source
 from v1keras.corruptions import corrupt
-from v1keras.data import ImageDataset, Split
+from v1keras.data import ImageDataset
 from v1keras.training.held_out import held_out_by_all, open_run_dataset
 
 CLEAN = "clean"
@@ -90,24 +90,10 @@ def select_images(
         `CheckImages`.
     """
     split = "validation" if held_out_by_all(source.runs, dataset) else "test"
-    images, truth = spread(dataset.split(split), count)
+    shown = dataset.split(split).spread(count)
+    images = np.asarray(shown.images)
     slices = {CLEAN: images} | {
         f"{name}/{severity}": corrupt(images, name, severity, seed=_SEED)
         for name in corruptions
     }
-    return CheckImages(split, truth, slices)
-
-
-def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `count` images, evenly spaced, because classes are often in order.
-
-    Args:
-        split: `v1keras.data.Split`.
-        count: int.
-
-    Returns:
-        Tuple of a uint8 array (N, S, S, 3) and an int array (N,) of their classes.
-    """
-    indices = np.linspace(0, len(split) - 1, min(count, len(split)))
-    indices = np.unique(indices.round().astype(int))
-    return np.asarray(split.images[indices]), split.labels[indices]
+    return CheckImages(split, shown.labels, slices)

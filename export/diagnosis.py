@@ -1,7 +1,7 @@
 """`diagnose`: a signature that says how far an answer and the camera can be trusted."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from export.check_images import spread
 from export.config import LEAST_DIAGNOSIS_IMAGES
 from export.predictor import served_noise
 from export.source import Source
 from v1keras.corruptions import BENCHMARK, corrupt
 from v1keras.data import ImageDataset
+from v1keras.evaluation.calibration import calibrate
 from v1keras.evaluation.cells import CLEAN, corrupted_cells
 from v1keras.evaluation.discriminant import fit_discriminant
-from v1keras.evaluation.metrics import accuracy, measure
+from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.temperature import fit_temperature
 from v1keras.layers import VOneBlock, is_stochastic
 from v1keras.models import build_ensemble
@@ -215,9 +215,9 @@ def fit_diagnosis(source: Source, dataset: ImageDataset, count: int) -> Diagnosi
     """Fits and measures a diagnosis on validation images.
 
     Half of the images tell the cells apart, a quarter more gives the temperature of
-    their scores, and both, clean, that of the classifier; the last quarter is what the
-    figures are measured on. Nothing is trained on corrupted images: the classifier
-    stays as it is.
+    their scores, and the last quarter is what the figures are measured on. The
+    temperature of the classifier is the one of the run (`calibrate`). Nothing is
+    trained on corrupted images: the classifier stays as it is.
 
     Args:
         source: `Source`.
@@ -227,7 +227,9 @@ def fit_diagnosis(source: Source, dataset: ImageDataset, count: int) -> Diagnosi
     Returns:
         A `Diagnosis`.
     """
-    images, truth = spread(dataset.split("validation"), count)
+    shown = dataset.split("validation").spread(count)
+    images, truth = np.asarray(shown.images), shown.labels
+    calibration = calibrate(source.runs, source.model, dataset)
     observer = Observer(source.members)
     observe = tf.function(observer.observe, reduce_retracing=True, autograph=False)
     observed = [_observe(observe, images, cell) for cell in CELLS]
@@ -236,7 +238,6 @@ def fit_diagnosis(source: Source, dataset: ImageDataset, count: int) -> Diagnosi
 
     part = np.arange(len(images)) % 4
     fitting, tuning, testing = part < 2, part == 2, part == 3
-    temperature = fit_temperature(logits[0, ~testing], truth[~testing])
     weights, offsets = fit_discriminant(statistics[:, fitting]).linear()
     scores = statistics @ weights + offsets
     cells = np.repeat(np.arange(len(CELLS)), tuning.sum())
@@ -246,17 +247,19 @@ def fit_diagnosis(source: Source, dataset: ImageDataset, count: int) -> Diagnosi
     offsets = offsets / sharpness + np.log(prior)
     scores = scores / sharpness + np.log(prior)
     figures = {
-        "temperature": temperature,
+        "temperature": calibration.temperature,
         "corruptions": list(CORRUPTIONS),
         "images": {"fitted": int((~testing).sum()), "measured": int(testing.sum())},
-        "calibration": _calibration(logits[0, testing], truth[testing], temperature),
+        "calibration": {
+            name: getattr(calibration, name) for name in ("images", "before", "after")
+        },
         **_monitoring(scores[:, tuning], scores[:, testing]),
         "accuracy": {
             str(cell): accuracy(each[testing], truth[testing])
             for cell, each in zip(CELLS, logits, strict=True)
         },
     }
-    return Diagnosis(temperature, weights / sharpness, offsets, figures)
+    return Diagnosis(calibration.temperature, weights / sharpness, offsets, figures)
 
 
 def _observe(observe, images: np.ndarray, cell) -> dict[str, np.ndarray]:
@@ -271,20 +274,6 @@ def _observe(observe, images: np.ndarray, cell) -> dict[str, np.ndarray]:
         name: np.concatenate([batch[name] for batch in batches])
         for name in ("logits", "statistics")
     }
-
-
-def _calibration(
-    logits: np.ndarray, truth: np.ndarray, temperature: float
-) -> Mapping[str, Any]:
-    """Likelihood and calibration error of clean images, before and after."""
-    result = {}
-    for name, values in (("before", logits), ("after", logits / temperature)):
-        measured = measure(values, truth)
-        result[name] = {
-            "negative_log_likelihood": measured.negative_log_likelihood,
-            "expected_calibration_error": measured.reliability.calibration_error(),
-        }
-    return result
 
 
 def _monitoring(tuning: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from export.check_images import (
     CheckImages,
     open_check_dataset,
     select_images,
-    spread,
 )
 from export.config import ExportConfig
 from export.diagnosis import (
@@ -222,7 +221,7 @@ def _write(
         calibration = None
         if config.quantize == "int8":
             train = dataset.split("train")
-            calibration, _ = spread(train, config.calibration_images)
+            calibration = np.asarray(train.spread(config.calibration_images).images)
         flatbuffer = convert_to_litert(
             source.model,
             quantize=config.quantize,

@@ -4,6 +4,7 @@
 damaged files here; `V1KERAS_DAMAGED_FILES=100` shows it so many.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -27,8 +28,9 @@ from v1keras.data import draw_shapes, load_dataset
 from v1keras.data.corrupted import _CIFAR10, open_corrupted
 from v1keras.evaluation import CLEAN, LogitCache
 from v1keras.evaluation.cache import Sample
+from v1keras.evaluation.calibration import measure_calibration, stored_calibrations
 from v1keras.evaluation.costs import Cost, measure_costs
-from v1keras.files import claim
+from v1keras.files import claim, file_fingerprint
 from v1keras.models import LabelLoss
 from v1keras.prediction.exported import open_exported
 from v1keras.studies.recipes import AblationConfig
@@ -71,6 +73,12 @@ def _write_evaluation(folder):
     answers = {"m": np.zeros((1, 8, 3), np.float16)}
     image = np.zeros((8, 8, 3), np.uint8)
     cache.add(CLEAN, np.arange(8) % 3, np.arange(8), answers, sample=Sample(image, "0"))
+    found = measure_calibration(np.eye(3)[np.arange(16) % 3], np.zeros(16, int))
+    record = {
+        "model": file_fingerprint(folder / "run/model.keras"),
+        "noise": {"off": dataclasses.asdict(found)},
+    }
+    (folder / "run/calibration.json").write_text(json.dumps(record))
     cost = {"fingerprint": "x", "cost": Cost(1, 4, 2, 0.5, "CPU")._asdict()}
     (folder / "costs.json").write_text(json.dumps({"m": cost}))
     numbers = "accuracy,low,high,gain,noise_std,expected_calibration_error"
@@ -199,6 +207,9 @@ READERS = {
     "run/config.json": read_run,
     "run/history.csv": lambda folder: Run.open(folder / "run").history,
     "run/model.keras": lambda folder: Run.open(folder / "run").load_model(),
+    "run/calibration.json": lambda folder: stored_calibrations(
+        Run.open(folder / "run")
+    ),
     "stopped/checkpoint/epoch_0001/state.json": read_checkpoint,
     "stopped/checkpoint/epoch_0001/training.weights.h5": read_checkpoint,
     "logits/manifest.json": read_manifest,

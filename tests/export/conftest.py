@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from werkzeug.serving import make_server
 
 import v1keras
-from export.check_images import open_check_dataset, spread
+from export.check_images import open_check_dataset
 from export.development_server import DevelopmentServer
 from export.diagnosis import fit_diagnosis
 from export.models_config import models_config
@@ -182,7 +182,7 @@ def diagnosed(runs):
 def held_out(diagnosed):
     """Its data set, and the images that it held out."""
     dataset = open_check_dataset(diagnosed)
-    return dataset, spread(dataset.split("validation"), 16)[0]
+    return dataset, dataset.split("validation").spread(16).images
 
 
 @pytest.fixture(scope="session")

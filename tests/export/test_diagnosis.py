@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 from scipy.special import rel_entr, softmax
 
-from export.check_images import spread
 from export.config import ExportConfig
 from export.diagnosis import CORRUPTIONS, DRAWS, Diagnoser, Observer
 from export.pipeline import export_run
 from export.requests import encode_png
 from export.source import open_source
 from v1keras.corruptions import corrupt
-from v1keras.evaluation.metrics import negative_log_likelihood
+from v1keras.evaluation import stored_calibrations
+from v1keras.training import Run
 
 
 def ask(diagnoser, images):
@@ -64,7 +64,7 @@ def test_one_model_disagrees_with_itself_only_where_it_draws_noise(
 def test_a_corrupted_camera_is_noticed(diagnosed, held_out, diagnosis):
     dataset, _ = held_out
     diagnoser = Diagnoser(diagnosed.members, diagnosis)
-    images, _ = spread(dataset.split("test"), 12)
+    images = dataset.split("test").spread(12).images
     clean = ask(diagnoser, images)["corruption_probabilities"].mean(axis=0)
     assert CORRUPTIONS[clean.argmax()] == "clean"
     for name in ("fog", "gaussian_noise", "defocus_blur"):
@@ -74,17 +74,15 @@ def test_a_corrupted_camera_is_noticed(diagnosed, held_out, diagnosis):
         assert answer["severity"].mean() > 2
 
 
-def test_the_temperature_is_the_most_likely_one(runs, held_out, diagnosis):
-    images, truth = spread(held_out[0].split("validation"), 16)
-    logits = open_source([str(runs / "no_noise")]).model.predict(
-        images.astype(np.float32), verbose=0
-    )
-    known = np.arange(16) % 4 != 3
-    losses = [
-        negative_log_likelihood(logits[known] / temperature, truth[known])
-        for temperature in diagnosis.temperature * np.array([0.9, 1.0, 1.1])
-    ]
-    assert losses[1] < min(losses[0], losses[2])
+def test_the_temperature_is_that_of_the_run(runs, diagnosis):
+    fitted = stored_calibrations(Run.open(runs / "no_noise"))["off"]
+    assert diagnosis.temperature == fitted.temperature
+    assert diagnosis.figures["temperature"] == fitted.temperature
+    assert diagnosis.figures["calibration"] == {
+        "images": 16,
+        "before": fitted.before,
+        "after": fitted.after,
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from v1keras import command_line
 from v1keras.corruptions import corrupt
 from v1keras.data import SHAPES, draw_shapes
 from v1keras.data.images import fit_image
+from v1keras.evaluation import stored_calibrations
 from v1keras.prediction import (
     PredictConfig,
     open_classifier,
@@ -210,3 +211,21 @@ def test_bad_input_is_one_line(
     shown = capsys.readouterr()
     assert code == 2 and shown.out == ""
     assert shown.err.count("\n") == 1 and words in shown.err
+
+
+def test_calibrated_probabilities_are_of_divided_logits(saved_runs, photos, tmp_path):
+    run = tmp_path / "student"
+    shutil.copytree(saved_runs / "student", run)
+    flags = {"noise": "off", "calibrated": True}
+    found = v1keras.predict(run, photos, **flags)
+    fitted = stored_calibrations(v1keras.Run.open(run))["off"]
+    plain = v1keras.predict(run, photos, noise="off").probabilities
+    expected = softmax(np.log(plain) / fitted.temperature, axis=-1)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert abs(fitted.temperature - 1) > 0.01
+
+
+def test_an_exported_model_is_not_calibrated(tmp_path):
+    (tmp_path / "model.tflite").touch()
+    with pytest.raises(ValueError, match=r"`calibrated` must be False .* `diagnose`"):
+        open_classifier(tmp_path / "model.tflite", calibrated=True)

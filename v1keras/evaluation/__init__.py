@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "answers": ["CellAnswers", "Mistake", "confident_mistakes"],
         "build": ["build_table"],
         "cache": ["LogitCache", "Sample", "read_samples"],
+        "calibration": ["Calibration", "calibrate", "stored_calibrations"],
         "cells": ["CLEAN", "Cell", "corrupted_cells"],
         "comparison": [
             "Comparison",

@@ -216,7 +216,7 @@ def _leave_in_run(run: Run, name: str, table: RobustnessTable, out: Path) -> Non
     file, images = run.path / "robustness.csv", sum(row["images"] for row in rows)
     if len(table.class_names) < len(run.class_names):
         why = "which knows more classes"
-    elif not _is_writable(run):
+    elif not run.is_writable:
         why = "which cannot be written"
     elif (kept := _images_in(file, run)) > images:
         why = f"whose {file.name} is of more images in all, {kept} instead of {images}"
@@ -224,14 +224,6 @@ def _leave_in_run(run: Run, name: str, table: RobustnessTable, out: Path) -> Non
         write_csv(file, rows)
         return
     say(f"{out / file.name} is not copied to {run.path}, {why}.")
-
-
-def _is_writable(run: Run) -> bool:
-    try:
-        require_writable(run.path)
-    except OSError:
-        return False
-    return True
 
 
 def _images_in(file: Path, run: Run) -> int:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from v1keras.evaluation.calibration import calibrate
 from v1keras.layers import set_noise
 from v1keras.models import build_ensemble
 from v1keras.prediction.exported import is_exported, open_exported
@@ -36,7 +37,11 @@ class Classifier:
 
 
 def open_classifier(
-    run: RunLike | Sequence[RunLike], *, noise: str | None = None, seed: int = 0
+    run: RunLike | Sequence[RunLike],
+    *,
+    noise: str | None = None,
+    seed: int = 0,
+    calibrated: bool = False,
 ) -> Classifier:
     """Opens what predicts.
 
@@ -47,14 +52,17 @@ def open_classifier(
         noise: str or None. `"stochastic"`, `"off"` or `"fixed"`, for runs. Defaults to
             `None`: as saved.
         seed: int. Seed of a noise that is given. Defaults to `0`.
+        calibrated: bool. Whether logits are divided by the temperature of a run
+            (`v1keras.evaluation.calibrate`). Defaults to `False`.
 
     Returns:
         A `Classifier`.
 
     Raises:
         FileNotFoundError: if a run is missing or has no model yet.
-        ValueError: if a model cannot be read, runs do not fit together, or noise is
-            given for an exported model.
+        ValueError: if a model cannot be read, runs do not fit together, there are no
+            held-out images for a temperature, or noise or temperature is asked for
+            with an exported model.
 
     Example:
 
@@ -78,27 +86,41 @@ def open_classifier(
                 "`noise` must not be given for an exported model, which keeps the noise "
                 f"that it was exported with. Received: noise={noise}, run={source}"
             )
+        if calibrated:
+            raise ValueError(
+                "`calibrated` must be False for an exported model, which gives a "
+                "confidence by its signature `diagnose`. Received: calibrated=True, "
+                f"run={source}"
+            )
         return Classifier(*open_exported(Path(source)))
-    return _open_runs(sources, noise, seed)
+    return _open_runs(sources, noise, seed, calibrated)
 
 
-def _open_runs(sources: Sequence[RunLike], noise: str | None, seed: int) -> Classifier:
+def _open_runs(
+    sources: Sequence[RunLike], noise: str | None, seed: int, calibrated: bool
+) -> Classifier:
     runs = [run if isinstance(run, Run) else Run.open(run) for run in sources]
     check_same_classes(runs)
     models = [run.load_model() for run in runs]
     model = models[0] if len(models) == 1 else build_ensemble(models)
     if noise is not None:
         set_noise(model, noise, seed)
+    temperature = calibrate(runs, model).temperature if calibrated else 1.0
     first = runs[0]
     return Classifier(
-        first.labels, first.image_size, first.crop_fraction, _answers_of(model)
+        first.labels,
+        first.image_size,
+        first.crop_fraction,
+        _answers_of(model, temperature),
     )
 
 
-def _answers_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def _answers_of(
+    model: keras.Model, temperature: float
+) -> Callable[[np.ndarray], np.ndarray]:
     def answer(images: tf.Tensor) -> tf.Tensor:
         logits = model(tf.cast(images, tf.float32), training=False)
-        return tf.nn.softmax(tf.cast(logits, tf.float32))
+        return tf.nn.softmax(tf.cast(logits, tf.float32) / temperature)
 
     # The number of images stays open, so that the last batch does not retrace.
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)

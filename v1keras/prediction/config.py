@@ -34,6 +34,11 @@ class PredictConfig:
         choices=NOISE_MODES,
     )
     seed: int = option(0, "Seed of the corruption and of --noise.")
+    calibrated: bool = option(
+        False,
+        "Divide the logits of a run by its temperature, which is fitted on its held-out "
+        "images when it is first asked for.",
+    )
     batch_size: int = option(32, "How many images the model is shown at once.")
 
     def __post_init__(self):

@@ -58,6 +58,7 @@ def predict(
     corrupt: str | None = None,
     noise: str | None = None,
     seed: int = 0,
+    calibrated: bool = False,
     batch_size: int = 32,
 ) -> Predictions:
     """Classifies image files.
@@ -78,6 +79,10 @@ def predict(
             `None`: as saved, where answers of a model that was trained with noise
             differ a little from draw to draw.
         seed: int. Seed of the corruption and of a noise that is given. Defaults to `0`.
+        calibrated: bool. Whether probabilities are those after division of the logits
+            by the temperature of the run (`v1keras.evaluation.calibrate`), which is
+            fitted on its held-out images when it is first asked for. Defaults to
+            `False`.
         batch_size: int. Images that the model is shown at once. Defaults to `32`.
 
     Returns:
@@ -100,7 +105,7 @@ def predict(
     """
     paths = find_image_files(images)
     corruption = None if corrupt is None else parse_corruption(corrupt)
-    classifier = open_classifier(run, noise=noise, seed=seed)
+    classifier = open_classifier(run, noise=noise, seed=seed, calibrated=calibrated)
     batches = predict_batches(
         classifier, paths, corruption=corruption, seed=seed, batch_size=batch_size
     )

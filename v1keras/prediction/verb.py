@@ -26,7 +26,9 @@ def print_predictions(config: PredictConfig) -> None:
     if config.csv is not None:
         require_writable(Path(config.csv).parent, "csv")
     paths = find_image_files(config.images)
-    classifier = open_classifier(config.run, noise=config.noise, seed=config.seed)
+    classifier = open_classifier(
+        config.run, noise=config.noise, seed=config.seed, calibrated=config.calibrated
+    )
     batches = predict_batches(
         classifier,
         paths,

@@ -14,6 +14,7 @@ import numpy as np
 
 from v1keras.command_line import defaults_of
 from v1keras.escaping import escape_line
+from v1keras.files import require_writable
 from v1keras.models import resolve_setting
 from v1keras.reading import check_form, read_json, read_table, reading, reason
 from v1keras.training.config import DistillConfig, TrainConfig
@@ -223,6 +224,15 @@ class Run:
     def is_converted(self) -> bool:
         """Whether others trained the model, and `v1keras.convert` made the run."""
         return self.config["kind"] == CONVERTED
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether files can be made in the folder; runs of others may be read-only."""
+        try:
+            require_writable(self.path)
+        except OSError:
+            return False
+        return True
 
     def summary(self) -> str:
         """One line on a finished run: where it is and how good its best epoch."""

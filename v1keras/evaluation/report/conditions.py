@@ -1,9 +1,10 @@
 """What a report shows per condition: categories, corruptions, severities, confidence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from v1keras.evaluation.calibration import stored_calibrations
 from v1keras.evaluation.cells import CLEAN, MEAN, Cell
 from v1keras.evaluation.report.bars import gain_bars
 from v1keras.evaluation.report.blocks import (
@@ -24,6 +25,7 @@ from v1keras.evaluation.report.order import open_and_folded
 from v1keras.evaluation.report.palette import DIVERGING
 from v1keras.evaluation.report.wording import gain_note, percent, signed, words
 from v1keras.evaluation.robustness import RobustnessTable
+from v1keras.training import Run
 
 
 def gains_section(table: RobustnessTable) -> Section:
@@ -114,8 +116,16 @@ def curves_section(table: RobustnessTable) -> Section:
     return Section("Accuracy against severity", (note, Panels(panels)))
 
 
-def calibration_section(table: RobustnessTable) -> Section:
-    """Reliability diagrams, of models and images of which there are enough."""
+def calibration_section(table: RobustnessTable, runs: Mapping[str, Run]) -> Section:
+    """Reliability diagrams, of models and images of which there are enough.
+
+    Args:
+        table: `RobustnessTable`.
+        runs: mapping from model to `Run`. Some may have a temperature.
+
+    Returns:
+        `Section`.
+    """
     panels, lacking = {}, []
     for model in table.models:
         known = {
@@ -130,7 +140,13 @@ def calibration_section(table: RobustnessTable) -> Section:
             f"{kind} {percent(bins.calibration_error())} %"
             for kind, bins in known.items()
         ]
+        stored = stored_calibrations(runs[model]) if model in runs else {}
+        fitted = [
+            f"{each.temperature:.2f} (noise {mode})" for mode, each in stored.items()
+        ]
         note = f"ECE {', '.join(errors)}"
+        if fitted:
+            note += f"; temperature {', '.join(fitted)}"
         panels[model] = Panel(model, reliability_diagram(table, model), note)
     text = (
         "Accuracy against confidence in %: in colour under corruption, thin with "
@@ -138,7 +154,8 @@ def calibration_section(table: RobustnessTable) -> Section:
         "perfect calibration, and below it lies overconfidence. The pale bars show how "
         f"often each confidence occurs under corruption. Bins of fewer than "
         f"{LEAST_PER_BIN} predictions are not drawn, nor curves of few bins. ECE here "
-        "pools all corrupted images."
+        "pools all corrupted images. A temperature, fitted on held-out images, would divide "
+        "the logits; nothing here is divided."
     )
     if lacking:
         text += f" There are too few images for a diagram of {', '.join(lacking)}."

@@ -139,7 +139,7 @@ def write_report(
     parts = [models_section(table, runs, costs), summary_section(table)]
     if len(table.summary_groups) > 1:
         parts += [gains_section(table), heat_maps_section(table), curves_section(table)]
-    parts += [errors_section(table, mistakes), calibration_section(table)]
+    parts += [errors_section(table, mistakes), calibration_section(table, runs)]
     if table.diversity:
         parts.append(diversity_section(table))
     if samples:
