@@ -68,7 +68,7 @@ def test_archives_that_repeat_the_name_of_a_split(tmp_path, write_classes):
 
 def test_training_images_alone_in_a_split_folder(tmp_path, write_classes):
     write_classes(tmp_path / "Training")
-    with pytest.raises(ValueError, match="must hold train/.*Training"):
+    with pytest.raises(ValueError, match=r"must hold train/.*Training"):
         load_dataset(tmp_path)
 
 
