@@ -105,6 +105,8 @@ COMPARISONS = (
      _ours("training_no_noise", 32, 64), _ours("training_stages", 32, 64)),
     ("ResNet50 without / with all stages that normalise, ours",
      _ours("resnet50_no_noise", 16, 224), _ours("resnet50_stages", 16, 224)),
+    ("small ResNet18 without / with all stages that normalise, ours",
+     _ours("small_no_noise", 32, 64), _ours("small_stages", 32, 64)),
     ("eight members one by one / as one ensemble, ours", _ours("members", 32, 64),
      _ours("ensemble", 32, 64)),
     ("float32 / bfloat16 VOneBlock, noise on, ours", _ours("block", 16, 224),

@@ -105,18 +105,19 @@ def _add_compiled(responses, constants):
     return fused_noise.add_noise(responses, tf.constant([0, 1]), **constants)
 
 
-def _classifier(arch: str, variant: str | Variant, batch_size: int, image_size: int):
+def _classifier(arch: str, variant: str | Variant, image_size: int, **settings):
     return build_classifier(
         arch,
         variant,
         num_classes=1000 if image_size >= 128 else 200,
         input_shape=(image_size, image_size, 3),
+        **settings,
     )
 
 
-def _forward(arch: str, variant: str | Variant):
+def _forward(arch: str, variant: str | Variant, **settings):
     def prepare(batch_size: int, image_size: int):
-        model = _classifier(arch, variant, batch_size, image_size)
+        model = _classifier(arch, variant, image_size, **settings)
         return _inference([model], _images(batch_size, image_size))
 
     return prepare
@@ -125,7 +126,7 @@ def _forward(arch: str, variant: str | Variant):
 def _members(shared: bool, count: int = len(V1_VARIANTS)):
     def prepare(batch_size: int, image_size: int):
         members = [
-            _classifier("resnet18", variant, batch_size, image_size)
+            _classifier("resnet18", variant, image_size)
             for variant in V1_VARIANTS[:count]
         ]
         models = [build_ensemble(members)] if shared else members
@@ -137,7 +138,7 @@ def _members(shared: bool, count: int = len(V1_VARIANTS)):
 def _training(variant: str | Variant, dtype: str = "float32"):
     def prepare(batch_size: int, image_size: int):
         keras.config.set_dtype_policy(dtype)
-        model = _classifier("resnet18", variant, batch_size, image_size)
+        model = _classifier("resnet18", variant, image_size)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(L2SGD(0.1, momentum=0.9, l2=5e-4), loss)
         images = _images(batch_size, image_size)
@@ -170,6 +171,8 @@ timing.main(
         "training_stages": _training(_ALL_STAGES),
         "resnet50_no_noise": _forward("resnet50", "no_noise"),
         "resnet50_stages": _forward("resnet50", _ALL_STAGES),
+        "small_no_noise": _forward("resnet18", "no_noise", width=32, stride=4),
+        "small_stages": _forward("resnet18", _ALL_STAGES, width=32, stride=4),
         "whole_bank": _whole_bank,
         "noise_keras": _noise(_add_by_keras),
         "noise": _noise(_add_compiled),

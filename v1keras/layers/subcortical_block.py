@@ -193,7 +193,8 @@ class SubcorticalBlock(keras.layers.Layer):
         semisaturation = _for_maps([c.semisaturation for c in cells], responses)
         exponent = _for_maps([c.exponent for c in cells], responses)
         energy = root(pool(ops.square(responses), *self._pools))
-        return responses / ops.power(energy + semisaturation, exponent)
+        # `ops.power` takes half of the time of the block on a CPU, this a tenth.
+        return responses * ops.exp(-exponent * ops.log(energy + semisaturation))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], len(self._stages.channels))
