@@ -118,5 +118,7 @@ def test_what_was_not_held_out_is_refused(run, dataset):
         calibrate([run], model)
     few = dataclasses.replace(dataset, validation_fraction=0.003)
     run.config["data"]["fingerprint"] = few.fingerprint
-    with pytest.raises(ValueError, match=r"at least 16 validation images\. Received: 12"):
+    with pytest.raises(
+        ValueError, match=r"at least 16 validation images\. Received: 12"
+    ):
         calibrate([run], model, few)
