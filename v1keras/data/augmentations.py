@@ -1,13 +1,10 @@
-"""The augmentations that have a name."""
+"""Augmentations by their names."""
 
 import dataclasses
-from typing import ClassVar, Protocol
-
-import tensorflow as tf
+from typing import Any, ClassVar, Protocol
 
 from v1keras.data.augment import AffineAugmentation
-from v1keras.data.augmix import AugMixAugmentation
-from v1keras.data.prime import PrimeAugmentation
+from v1keras.hardware import require_tensorflow
 
 
 class Augmentation(Protocol):
@@ -16,8 +13,11 @@ class Augmentation(Protocol):
     DRAWS: ClassVar[int]
     """How many random numbers one image takes; at most `AffineAugmentation.DRAWS`."""
 
-    def apply(self, images: tf.Tensor, unit: tf.Tensor) -> tf.Tensor:
-        """Augments images (B, H, W, 3), 0..255, by draws (B, at least `DRAWS`)."""
+    def apply(self, images: Any, unit: Any) -> Any:
+        """Augments images (B, H, W, 3), 0..255, by draws (B, at least `DRAWS`).
+
+        They are float32 tensors where TensorFlow computes, and otherwise NumPy arrays.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +42,19 @@ class SequentialAugmentation:
         """How many random numbers one image takes."""
         return max(stage.DRAWS for stage in self.stages)
 
-    def apply(self, images: tf.Tensor, unit: tf.Tensor) -> tf.Tensor:
+    def apply(self, images: Any, unit: Any) -> Any:
         """Augments a batch by given draws; see `AffineAugmentation.apply`."""
         for stage in self.stages:
             images = stage.apply(images, unit)
         return images
 
 
-_PAPER = AffineAugmentation()
-AUGMENTATIONS: dict[str, Augmentation | None] = {
-    "paper": _PAPER,
-    "prime": SequentialAugmentation((_PAPER, PrimeAugmentation())),
-    "augmix": SequentialAugmentation((_PAPER, AugMixAugmentation())),
-    "none": None,
-}
-"""The affine maps and flips of Baidya et al. 2021 stand before the other two."""
+AUGMENTATIONS = ("paper", "prime", "augmix", "none")
+"""The augmentations that have a name.
+
+The affine maps and flips of Baidya et al. 2021 are `"paper"`, and stand before the
+random mixtures of transformations of `"prime"` and `"augmix"`.
+"""
 
 
 def get_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
@@ -69,7 +67,8 @@ def get_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
         An `Augmentation`, or `None` for no augmentation.
 
     Raises:
-        ValueError: if there is no augmentation of that name.
+        ValueError: if there is no augmentation of that name, or it needs TensorFlow and
+            another back-end computes.
     """
     if not isinstance(augment, str):
         return augment
@@ -78,4 +77,13 @@ def get_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
             f"`augment` must be one of {', '.join(AUGMENTATIONS)}. "
             f"Received: augment={augment!r}"
         )
-    return AUGMENTATIONS[augment]
+    if augment == "none":
+        return None
+    if augment == "paper":
+        return AffineAugmentation()
+    require_tensorflow(f"The augmentation {augment}")
+    from v1keras.data.augmix import AugMixAugmentation
+    from v1keras.data.prime import PrimeAugmentation
+
+    mixtures = PrimeAugmentation() if augment == "prime" else AugMixAugmentation()
+    return SequentialAugmentation((AffineAugmentation(), mixtures))

@@ -1,9 +1,13 @@
 """Mixtures of two clean images: mixup and cutmix."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Mixing:
         Returns:
             A tuple of the mixed images and a tuple of the mixed targets.
         """
+        import tensorflow as tf
+
         own = self._own(tf.shape(images), tf.random.split(seed, 4))
         mixed = own * images + (1 - own) * tf.roll(images, 1, axis=0)
         share = tf.reduce_mean(own, axis=(1, 2))
@@ -67,6 +73,8 @@ class Mixing:
 
     def _own(self, shape: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """How much of each pixel is the image's own: float32 (B, H, W, 1)."""
+        import tensorflow as tf
+
         batch, height, width = shape[0], shape[1], shape[2]
         blended = pasted = None
         if self.mixup:
@@ -83,6 +91,8 @@ class Mixing:
 
 def _beta(batch: tf.Tensor, a: float, seed: tf.Tensor) -> tf.Tensor:
     """Draws from Beta(a, a), as a ratio of gamma variates."""
+    import tensorflow as tf
+
     first, second = tf.unstack(tf.random.stateless_gamma((2, batch), seed, alpha=a))
     # For a small `a` both may underflow to 0.
     return tf.math.divide_no_nan(first, first + second)
@@ -92,6 +102,8 @@ def _outside_of_boxes(
     share: tf.Tensor, height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
     """1 outside of a box of the area `1 - share` around a random centre, 0 inside."""
+    import tensorflow as tf
+
     side = tf.sqrt(1 - share)[:, None]
     centre = tf.random.stateless_uniform((2, tf.shape(share)[0], 1), seed)
 

@@ -1,18 +1,28 @@
-"""Batches for training and evaluation, as `tf.data` datasets."""
+"""Batches for training and evaluation.
 
+TensorFlow is given `tf.data` datasets. JAX and PyTorch are given the same batches as
+`keras.utils.PyDataset` of NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
-from v1keras.data.augment import AffineAugmentation
 from v1keras.data.augmentations import Augmentation, get_augmentation
 from v1keras.data.datasets import Split
-from v1keras.data.mixing import Mixing
+from v1keras.hardware import uses_tensorflow
 
-# Independent streams are derived from one seed.
-_SHUFFLE_STREAM, _AUGMENT_STREAM, _MIXING_STREAM = 0, 1, 2
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from v1keras.data.mixing import Mixing
 
 
 def steps_per_epoch(
@@ -98,7 +108,7 @@ def training_batches(
     teacher_logits: Sequence[np.ndarray] | None = None,
     replicas: int = 1,
     own: range | None = None,
-) -> tf.data.Dataset:
+) -> tf.data.Dataset | keras.utils.PyDataset:
     """**Endless** shuffled and augmented batches of a split.
 
     Every epoch shows each image once, in an order that depends on `seed` and the number
@@ -165,28 +175,20 @@ def training_batches(
         )
     if teacher_logits is not None:
         _check_logits(teacher_logits, len(split), views)
-    is_fixed = drop_remainder and own is None
-    read = _reader(split, batch_size if is_fixed else None)
-
-    def show(indices, draws, mixing_seed, view):
-        images, labels = read(indices)
-        if augmentation is not None:
-            images = augmentation.apply(images, draws)
-        if mixing is not None:
-            labels = tf.one_hot(labels, num_classes)
-        targets = (labels,)
-        if teacher_logits is not None:
-            targets = (labels, _logits_of(teacher_logits, view, indices))
-        if mixing is not None:
-            images, targets = mixing(images, targets, mixing_seed)
-        return images, targets if teacher_logits is not None else targets[0]
-
-    sizes = batch_sizes(
-        len(split), batch_size, replicas=replicas, drop_remainder=drop_remainder
+    return _engine().training_batches(
+        split,
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        augmentation=augmentation,
+        seed=seed,
+        start_epoch=start_epoch,
+        views=views,
+        mixing=mixing,
+        num_classes=num_classes,
+        teacher_logits=teacher_logits,
+        replicas=replicas,
+        own=own,
     )
-    parts = _parts(sizes, replicas, own)
-    batches = _shuffled_batches(parts, len(split), seed, start_epoch, views)
-    return _prefetched(batches, show)
 
 
 def evaluation_batches(
@@ -196,7 +198,7 @@ def evaluation_batches(
     teacher_logits: np.ndarray | None = None,
     replicas: int = 1,
     own: range | None = None,
-) -> tf.data.Dataset:
+) -> tf.data.Dataset | keras.utils.PyDataset:
     """One pass over a split, its images as they are and in their order.
 
     Args:
@@ -224,19 +226,13 @@ def evaluation_batches(
     _check_batch_size(batch_size)
     if teacher_logits is not None:
         _check_logits([teacher_logits], len(split), 1)
-    read = _reader(split, None)
-
-    def show(indices):
-        images, labels = read(indices)
-        if teacher_logits is None:
-            return images, labels
-        return images, (labels, _logits_of([teacher_logits], 0, indices))
-
-    sizes = batch_sizes(len(split), batch_size, replicas=replicas)
-    begins, ends, _ = _parts(sizes, replicas, own)
-    order = tf.range(len(split), dtype=tf.int64)
-    bounds = tf.data.Dataset.from_tensor_slices((begins, ends))
-    return _prefetched(bounds.map(lambda begin, end: order[begin:end]), show)
+    return _engine().evaluation_batches(
+        split,
+        batch_size=batch_size,
+        teacher_logits=teacher_logits,
+        replicas=replicas,
+        own=own,
+    )
 
 
 def augmented_view(
@@ -246,7 +242,7 @@ def augmented_view(
     batch_size: int,
     augment: str | Augmentation | None,
     seed: int = 0,
-) -> tf.data.Dataset:
+) -> tf.data.Dataset | keras.utils.PyDataset:
     """One view of each image, as `training_batches` shows it.
 
     Args:
@@ -271,17 +267,14 @@ def augmented_view(
     """
     augmentation = get_augmentation(augment)
     _check_batch_size(batch_size)
-    draws = _view_draws(len(split), seed, tf.constant(view, tf.int64))
-    order = tf.data.Dataset.from_tensor_slices((tf.range(len(split)), draws))
-    read = _reader(split, None)
+    return _engine().augmented_view(
+        split, view, batch_size=batch_size, augmentation=augmentation, seed=seed
+    )
 
-    def show(indices, draws):
-        images, labels = read(indices)
-        if augmentation is not None:
-            images = augmentation.apply(images, draws)
-        return images, labels
 
-    return _prefetched(order.batch(batch_size), show)
+def _engine() -> ModuleType:
+    name = "tensorflow_pipeline" if uses_tensorflow() else "numpy_pipeline"
+    return importlib.import_module(f"v1keras.data.{name}")
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -300,98 +293,3 @@ def _check_logits(logits: Sequence[np.ndarray], images: int, views: int) -> None
             f"for each view. Received: {len(shapes)} of shapes "
             f"{', '.join(map(str, sorted(set(shapes))))}"
         )
-
-
-def _reader(
-    split: Split, fixed_size: int | None
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from indices to float32 images and int32 labels."""
-    size = split.image_size
-
-    def read(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Python reads the batch, so that arrays in memory and files on disk go one
-        # way, and no tensor of the whole data set ends up in the graph.
-        images, labels = tf.numpy_function(
-            lambda chosen: (np.asarray(split.images[chosen]), split.labels[chosen]),
-            [indices],
-            (tf.uint8, tf.int32),
-            stateful=False,
-        )
-        images = tf.ensure_shape(images, (fixed_size, size, size, 3))
-        return tf.cast(images, tf.float32), tf.ensure_shape(labels, (fixed_size,))
-
-    return read
-
-
-def _logits_of(
-    logits: Sequence[np.ndarray], view: tf.Tensor, indices: tf.Tensor
-) -> tf.Tensor:
-    chosen = tf.numpy_function(
-        lambda view, indices: logits[view][indices].astype(np.float32),
-        [view, indices],
-        tf.float32,
-        stateful=False,
-    )
-    return tf.ensure_shape(chosen, (indices.shape[0], logits[0].shape[1]))
-
-
-def _prefetched(batches: tf.data.Dataset, show: Callable) -> tf.data.Dataset:
-    batches = batches.map(show, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    options = tf.data.Options()
-    # Replicas get parts of each batch; there are no input files to divide.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _parts(
-    sizes: list[int], replicas: int, own: range | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where batches, or the parts of some replicas, begin and end, and their numbers."""
-    ends = np.cumsum(sizes)
-    begins = ends - sizes
-    if own is None:
-        return begins, ends, np.arange(len(sizes))
-    shares = -(np.array(sizes) // -replicas)[:, None]  # rounded up; see `batch_sizes`
-    firsts = begins[:, None] + shares * np.array(own)
-    lasts = np.minimum(firsts + shares, ends[:, None])
-    numbers = np.arange(len(sizes))[:, None] * replicas + np.array(own)
-    return firsts.ravel(), lasts.ravel(), numbers.ravel()
-
-
-def _shuffled_batches(
-    parts: tuple[np.ndarray, ...], count: int, seed: int, start_epoch: int, views: int
-) -> tf.data.Dataset:
-    """Endless (indices, draws of augmentation, seed of mixing, view) of batches."""
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        view = epoch % views if views else epoch
-        shuffle_seed = _fold_in(seed, _SHUFFLE_STREAM, epoch)
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64), shuffle_seed
-        )
-        draws = tf.gather(_view_draws(count, seed, view), order)
-        mixing_seed = _fold_in(seed, _MIXING_STREAM, epoch)
-        return tf.data.Dataset.from_tensor_slices(parts).map(
-            lambda begin, end, number: (
-                order[begin:end],
-                draws[begin:end],
-                tf.random.experimental.stateless_fold_in(mixing_seed, number),
-                view,
-            )
-        )
-
-    return tf.data.Dataset.counter(start_epoch).flat_map(epoch_batches)
-
-
-def _view_draws(count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
-    """The draws of augmentation of all images: the same for each view's number."""
-    return tf.random.stateless_uniform(
-        (count, AffineAugmentation.DRAWS), _fold_in(seed, _AUGMENT_STREAM, view)
-    )
-
-
-def _fold_in(seed: int, stream: int, epoch: tf.Tensor) -> tf.Tensor:
-    base = tf.constant([seed, stream], tf.int64)
-    return tf.random.experimental.stateless_fold_in(base, epoch)

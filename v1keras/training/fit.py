@@ -260,6 +260,7 @@ def _open(
     The data set is `None` only beside a finished run, where opening it could mean a
     download. Members are those of a teacher.
     """
+    get_engine().check(config)
     try:
         stored = _claim(config, kind)
     except FileExistsError:

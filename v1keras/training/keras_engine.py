@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
-from v1keras.data import batch_sizes
+from v1keras.data import batch_sizes, get_augmentation
 from v1keras.hardware import require_tensorflow
+from v1keras.training.config import TrainConfig
 
 LOST: tuple[type[Exception], ...] = ()
 """There are no other processes that could be lost."""
@@ -42,6 +43,14 @@ class Devices:
         return (
             self.distribution.scope() if self.distribution else contextlib.nullcontext()
         )
+
+
+def check(config: TrainConfig) -> None:
+    """Refuses what the back-end cannot do, before the work."""
+    for name in ("mixup", "cutmix"):
+        if getattr(config, name):
+            require_tensorflow(f"`{name}`")
+    get_augmentation(config.augmentation)
 
 
 def find_workers(strategy: str) -> None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from v1keras.data import batch_sizes
 from v1keras.reading import reason
+from v1keras.training.config import TrainConfig
 from v1keras.training.distributed_fit import distributed_fit
 
 LOST = (
@@ -28,6 +29,10 @@ JIT_COMPILE = False
 
 # Jobs of one Slurm cluster get different ports on the machines that they share.
 _FIRST_PORT, _PORTS = 15000, 10000
+
+
+def check(config: TrainConfig) -> None:
+    """Refuses what the back-end cannot do: nothing."""
 
 
 def find_workers(strategy: str) -> None:
