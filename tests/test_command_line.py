@@ -1,6 +1,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -38,7 +39,12 @@ class Config:
 def run(*arguments, main=None):
     received = []
     code = command_line.run(
-        main or received.append, Config, arguments, prog="tool", description="Does."
+        main or received.append,
+        Config,
+        arguments,
+        prog="tool",
+        description="Does.",
+        record="work.json",
     )
     return code, received
 
@@ -99,6 +105,26 @@ def test_bad_input_is_one_line_and_other_errors_are_not_hidden(capsys):
 
     with pytest.raises(ZeroDivisionError):
         run("--out=x", main=broken)
+
+
+def test_settings_of_a_file_hold_where_no_flag_is_given(tmp_path, capsys):
+    settings = {"out": "old", "epochs": 9, "names": ["c"], "rate": 1, "preset": "fast"}
+    (file := tmp_path / "work.json").write_text(json.dumps({"settings": settings}))
+    given = Config(out="x", preset="fast", epochs=9, names=("c",), rate=2.0)
+    assert run("--out=x", f"--config={file}", "--rate=2") == (0, [given])
+    for content, words in (
+        (settings, "--out is required"),
+        ({"epochs": "9"}, "epochs must be a whole number"),
+        ({"epochs": 0}, "at least 1. Received: 0"),
+        ({"epochs": 9, "alpha": 0.5}, f"Received: config={file} with alpha"),
+        ([], "settings must be an object"),
+    ):
+        file.write_text(json.dumps({"settings": content}))
+        flags = () if content is settings else ("--out=x",)
+        assert run(*flags, f"--config={file}") == (2, [])
+        assert words in capsys.readouterr().err
+    assert run("--out=x", f"--config={tmp_path}/none.json") == (2, [])
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_help_names_every_flag(capsys):

@@ -22,8 +22,10 @@ from absl import flags
 from v1keras.endings import ends_in_order, exit_code
 from v1keras.escaping import say
 from v1keras.quiet import silence_image_libraries, start_tensorflow
+from v1keras.reading import check_form, read_json, reading
 
 _REQUIRED = "required"
+_CONFIG = "config"
 _LISTS = (tuple[str, ...], tuple[int, ...])
 
 
@@ -165,6 +167,7 @@ def run(
     *,
     prog: str,
     description: str,
+    record: str | None = None,
     tensorflow: bool = True,
 ) -> int:
     """Parses the flags into a `config_class` and calls `main` with it.
@@ -179,6 +182,9 @@ def run(
             those of the process.
         prog: str. The name of the module, for messages.
         description: str. What the command does, for `--help`.
+        record: str or None. The name of the JSON file in which results keep their
+            settings. `--config` then takes such a file; flags that are given win, and
+            `out` is never taken from it. Defaults to `None`.
         tensorflow: bool. Whether the command needs TensorFlow, which is then loaded
             quietly. Defaults to `True`.
 
@@ -186,17 +192,17 @@ def run(
         int. The exit code: 0, 2 for bad input; 130, 143 or 129 when ended by Ctrl+C,
         SIGTERM or SIGHUP.
     """
-    values = _define_flags(config_class)
+    values = _define_flags(config_class, record)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "--help", "-help") for argument in arguments):
-        say(*_help(config_class, prog, description))
+        say(*_help(config_class, prog, description, record))
         return 0
     try:
         rest = values([prog, *arguments])[1:]
         if rest:
             raise flags.Error(f"all arguments are flags. Received: {' '.join(rest)}")
         config = _resolve(config_class, values)
-    except (flags.Error, ValueError) as error:
+    except (flags.Error, ValueError, OSError) as error:
         return _fail(prog, error, hint=f"See python -m {prog} --help.")
     try:
         with ends_in_order():
@@ -232,7 +238,7 @@ def _value_type(annotation: Any) -> Any:
     return annotation
 
 
-def _define_flags(config_class: type) -> flags.FlagValues:
+def _define_flags(config_class: type, record: str | None) -> flags.FlagValues:
     values = flags.FlagValues()
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
@@ -260,16 +266,24 @@ def _define_flags(config_class: type) -> flags.FlagValues:
     flags.DEFINE_bool(
         "traceback", False, "Show where an error came from.", flag_values=values
     )
+    if record is not None:
+        flags.DEFINE_string(_CONFIG, None, _config_help(record), flag_values=values)
     return values
 
 
+def _config_help(record: str) -> str:
+    return f"A {record} whose settings hold where no flag is given, to repeat its work."
+
+
 def _resolve(config_class: type, values: flags.FlagValues) -> Any:
-    given = {}
+    repeats = _CONFIG in values and values[_CONFIG].value is not None
+    given = _stored_settings(config_class, values[_CONFIG].value) if repeats else {}
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         name = _flag_name(field)
         flag = values[name]
-        if field.metadata[_REQUIRED] and not flag.value:
+        is_given = flag.value or field.name in given
+        if field.metadata[_REQUIRED] and not is_given:
             raise ValueError(f"--{name} is required: {field.metadata['help']}")
         if not flag.present:
             continue
@@ -281,6 +295,32 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
     return config_class(**given)
 
 
+class _Record(typing.TypedDict):
+    """What is read of a file for `--config`."""
+
+    settings: dict[str, Any]
+
+
+def _stored_settings(config_class: type, file: str) -> dict[str, Any]:
+    """The settings in a file, apart from `out`, by field."""
+    remedy = "give the flags instead"
+    settings = read_json(file, _Record, remedy)["settings"]
+    known = {field.name for field in dataclasses.fields(config_class)}
+    foreign = sorted(settings.keys() - known)
+    if foreign:
+        raise ValueError(
+            f"`{_CONFIG}` must hold settings of this command. Received: "
+            f"{_CONFIG}={file} with {', '.join(foreign[:3])}"
+        )
+    with reading(file, remedy):
+        check_form(settings, config_class)
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if name != "out"
+    }
+
+
 def _parsed(item: type, text: Any, name: str) -> Any:
     try:
         return item(text)
@@ -288,10 +328,12 @@ def _parsed(item: type, text: Any, name: str) -> Any:
         raise ValueError(f"`{name}` must be integers. Received: {text!r}") from None
 
 
-def _help(config_class: type, prog: str, description: str) -> list[str]:
+def _help(
+    config_class: type, prog: str, description: str, record: str | None
+) -> list[str]:
     lines = [f"python -m {prog} --flag=value ...", ""]
     lines += textwrap.wrap(description, 80)
-    for heading, fields in _groups(config_class).items():
+    for heading, fields in _groups(config_class, record).items():
         lines += ["", f"{heading[:1].upper()}{heading[1:]}:"]
         for name, form, text in fields:
             lines += textwrap.wrap(
@@ -307,7 +349,9 @@ def _help(config_class: type, prog: str, description: str) -> list[str]:
     return lines
 
 
-def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:
+def _groups(
+    config_class: type, record: str | None
+) -> dict[str, list[tuple[str, str, str]]]:
     """Name, form and text of the flags, by heading: what matters most stands first.
 
     These are the flags that must be given, then those of the command itself, then
@@ -334,6 +378,9 @@ def _groups(config_class: type) -> dict[str, list[tuple[str, str, str]]]:
             text = f"{text} Default: {shown}."
         form = _form(field, _value_type(hints[name]))
         groups.setdefault(heading, []).append((_flag_name(field), form, text))
+    if record is not None:
+        shown = (_CONFIG, "=str", _config_help(record))
+        groups.setdefault("settings", []).append(shown)
     shown_last = ("traceback", "", "Show where an error came from.")
     groups.setdefault("messages", []).append(shown_last)
     return groups

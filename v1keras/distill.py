@@ -19,6 +19,7 @@ if __name__ == "__main__":
             main,
             training.DistillConfig,
             prog="v1keras.distill",
+            record="config.json",
             description="Distils the ensemble of several runs into one student and "
             "writes its run directory. The same command resumes where it stopped.",
         )

@@ -16,6 +16,7 @@ if __name__ == "__main__":
             main,
             evaluation.EvaluateConfig,
             prog="v1keras.evaluate",
+            record="config.json",
             description="Compares runs on clean and corrupted images: accuracy per "
             "corruption, severity and category with intervals, gains over a baseline, "
             "calibration, their ensemble, and a report. The same command resumes where "

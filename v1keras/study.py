@@ -16,6 +16,7 @@ if __name__ == "__main__":
             main,
             studies.StudyConfig,
             prog="v1keras.study",
+            record="study.json",
             description="Trains the plain CNN and V1 variants, makes their ensemble, "
             "distils it into a student, compares all under corruptions, exports the "
             "student and writes report.html. The same command resumes where "

@@ -19,6 +19,7 @@ if __name__ == "__main__":
             main,
             training.TrainConfig,
             prog="v1keras.train",
+            record="config.json",
             description="Trains a CNN with a V1 front-end, or the plain one, and "
             "writes a run directory. The same command resumes where it stopped.",
         )

@@ -180,7 +180,10 @@ class RunCheckpoint(keras.callbacks.Callback):
             shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self) -> None:
-        """Removes what only an unfinished run needs."""
+        """Removes what only an unfinished run needs.
+
+        Weights and optimiser stay, so that the run can go on.
+        """
         *older, newest = _checkpoints(self.folder)
         for folder in older:
             shutil.rmtree(folder, ignore_errors=True)
@@ -205,10 +208,13 @@ class RunCheckpoint(keras.callbacks.Callback):
         )
 
     def _publish(self, folder: Path) -> None:
-        """Shows the best model and the table of a checkpoint in the run directory."""
+        """Has both a checkpoint and the run directory show its best model and table."""
         model, shown = folder / MODEL_FILE, self.folder / MODEL_FILE
-        # Finished runs and those of version 0.1.0 hold their model only once.
-        if model.is_file() and not (shown.is_file() and shown.samefile(model)):
+        if shown.is_file() and not model.is_file():
+            # Finished runs and those of version 0.1.0 hold their model only once.
+            with atomic_write(model) as temporary:
+                _link(shown, temporary)
+        elif model.is_file() and not (shown.is_file() and shown.samefile(model)):
             with atomic_write(shown) as temporary:
                 _link(model, temporary)
         self._write_history()
@@ -258,6 +264,15 @@ def is_without_epochs(folder: str | os.PathLike) -> bool:
     folder = Path(folder)
     kept = (folder / MODEL_FILE, folder / HISTORY_FILE, folder / CHECKPOINT_FOLDER)
     return (folder / CONFIG_FILE).is_file() and not any(map(Path.exists, kept))
+
+
+def is_without_checkpoint(folder: str | os.PathLike) -> bool:
+    """Whether a run has no checkpoint to go on from.
+
+    Args:
+        folder: str or path.
+    """
+    return not _checkpoints(Path(folder))
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -30,6 +30,11 @@ from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
 from v1keras.training.config import DistillConfig, TrainConfig
 from v1keras.training.data_changes import data_changes
 from v1keras.training.engine import get_engine
+from v1keras.training.going_on import (
+    epochs_of_shorter_run,
+    reopen,
+    require_checkpoint,
+)
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.optimizer import make_optimizer, make_plateau
@@ -63,7 +68,8 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     """Trains one classifier and writes its run directory.
 
     An interrupted run resumes from its last finished epoch; a finished one is
-    returned as it is. Either is refused if the data set has changed since it was begun.
+    returned as it is, or goes on if more epochs are wanted. Each is refused if the data
+    set has changed since it was begun.
     One of which no epoch was finished may be begun anew with other settings.
     A finished run is not compared where its folder of images is gone, or where the data
     set would have to be fetched by TensorFlow Datasets.
@@ -79,7 +85,8 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     Raises:
         FileExistsError: if `config.out` is something else than this run, or was begun
             with other data.
-        ValueError, FileNotFoundError: if the configuration or data are unusable.
+        ValueError, FileNotFoundError: if the configuration or data are unusable, or a
+            finished run that shall go on has lost its checkpoint.
 
     Example:
 
@@ -97,12 +104,12 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
     >>> run.load_model().output_shape
     (None, 12)
     """
-    dataset, finished = _open(config, "member", dataset)
-    if finished is not None:
-        return finished
+    dataset, run = _open(config, "member", dataset)
+    if run is not None and run.is_finished:
+        return run
     with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
         model = _classifier(config, dataset)
-        checkpoint = _begin(config, "member", dataset, model, LabelLoss())
+        checkpoint = _begin(config, "member", dataset, run, model, LabelLoss())
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
         return _fit(config, dataset, model, checkpoint)
 
@@ -160,9 +167,9 @@ def distill(
         )
 
     taught_by = members if config.asks_teacher else ()
-    dataset, finished = _open(config, "student", dataset, taught_by)
-    if finished is not None:
-        return finished
+    dataset, run = _open(config, "student", dataset, taught_by)
+    if run is not None and run.is_finished:
+        return run
     check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
     if members[0].crop_fraction != dataset.crop_fraction:
         raise ValueError(
@@ -175,7 +182,7 @@ def distill(
         online = config.asks_teacher and not config.teacher_views
         model = _distiller(config, _teacher(members) if online else None, student)
         # A distiller has its own losses.
-        checkpoint = _begin(config, "student", dataset, model, None, taught_by)
+        checkpoint = _begin(config, "student", dataset, run, model, None, taught_by)
     stored = config.asks_teacher and config.teacher_views
     logits = _teacher_logits(config, dataset, members) if stored else None
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
@@ -255,14 +262,16 @@ def _open(
     dataset: ImageDataset | None,
     members: Sequence[Run] = (),
 ) -> tuple[ImageDataset | None, Run | None]:
-    """The data set, and the run if it is finished.
+    """The data set, and the run that is in `out` already.
 
     The data set is `None` only beside a finished run, where opening it could mean a
     download. Members are those of a teacher.
     """
     get_engine().check(config)
+    shorter = epochs_of_shorter_run(config)
+    claimed = dataclasses.replace(config, epochs=shorter) if shorter else config
     try:
-        stored = _claim(config, kind)
+        stored = _claim(claimed, kind)
     except FileExistsError:
         if not is_without_epochs(config.out):
             raise
@@ -270,20 +279,22 @@ def _open(
         say(f"{config.out}: begun anew, as no epoch was finished with its settings.")
         stored = None
     run = None if stored is None else Run.open(config.out)
-    is_finished = run is not None and run.is_finished
-    if is_finished:
+    if run is not None and run.is_finished:
         run.find_model()
-    else:
+        run = reopen(run) if shorter else run
+    is_finished = run is not None and run.is_finished
+    if not is_finished:
         require_writable(config.out)
     if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
         dataset = open_dataset(config, run)
     elif dataset is not None:
         dataset.require_training_images()
     if run is not None:
+        require_checkpoint(run)
         changes = data_changes(run, dataset) if dataset is not None else []
         changes += teacher_changes(run, members)
-        _claim(config, kind, changes=lambda _: changes)
-    return dataset, run if is_finished else None
+        _claim(claimed, kind, changes=lambda _: changes)
+    return dataset, run
 
 
 def _claim(config: TrainConfig, kind: str, **further: Any) -> dict[str, Any] | None:
@@ -315,6 +326,7 @@ def _begin(
     config: TrainConfig,
     kind: str,
     dataset: ImageDataset,
+    run: Run | None,
     model: keras.Model,
     loss: keras.losses.Loss | None,
     members: Sequence[Run] = (),
@@ -337,7 +349,10 @@ def _begin(
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
     if writes:
-        write_json(folder / CONFIG_FILE, _record(config, kind, dataset, members))
+        record = _record(config, kind, dataset, members)
+        if run is not None and "earlier_results" in run.config:
+            record["earlier_results"] = run.config["earlier_results"]
+        write_json(folder / CONFIG_FILE, record)
     return checkpoint
 
 

@@ -47,6 +47,7 @@ class _V1(TypedDict):
 class _Result(TypedDict, total=False):
     """Empty for a run that was not trained here."""
 
+    epochs: int
     best_epoch: int
     validation_accuracy: float
 
@@ -65,6 +66,7 @@ class _Record(TypedDict):
     data: _Data
     v1: NotRequired[_V1 | None]
     result: NotRequired[_Result | None]
+    earlier_results: NotRequired[list[_Result]]
 
 
 @dataclasses.dataclass(frozen=True)
