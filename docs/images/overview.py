@@ -8,8 +8,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from v1keras.corruptions import corrupt
 from v1keras.data import draw_shapes
-from v1keras.studies import filter_sheet
-from v1keras.v1 import V1_VARIANTS, get_variant
+from v1keras.v1 import V1_VARIANTS, filter_sheet, get_variant
 
 INK, FAINT, SOFT, ACCENT = "#15191d", "#4d555d", "#ffffff", "#b5482a"
 # A light sheet with nothing around it, so that dark pages show it as a card.

@@ -1,6 +1,5 @@
 """Finished runs go on with further epochs, and lose nothing by it."""
 
-import csv
 import shutil
 
 import keras
@@ -9,81 +8,80 @@ import pytest
 
 from v1keras.files import checksums
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
-from v1keras.training.optimizer import make_optimizer
 
 
 class Stopped(Exception):
     pass
 
 
+class StopIn(keras.callbacks.Callback):
+    """Ends a training as soon as it begins an epoch, counted from 1."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch + 1 == self.epoch:
+            raise Stopped
+
+
 @pytest.fixture(scope="module")
-def finished(tiny_settings, tmp_path_factory):
-    """A run of two epochs behind noise that goes on growing, by the plateau schedule."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    settings = {**tiny_settings, "variant": "standard", "noise_warmup_epochs": 3.0}
-    return train(TrainConfig(out=str(out), **{**settings, "epochs": 2}))
+def settings(tiny_settings, tmp_path_factory):
+    """Behind noise that goes on growing, by the plateau schedule."""
+    return {
+        **tiny_settings,
+        "variant": "standard",
+        "noise_warmup_epochs": 3.0,
+        "out": str(tmp_path_factory.mktemp("runs") / "run"),
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(settings):
+    """A run of two epochs."""
+    return train(TrainConfig(**{**settings, "epochs": 2}))
 
 
 @pytest.fixture
-def longer(finished, tmp_path, change):
+def longer(settings, finished, tmp_path):
     """The configuration of two further epochs, in a copy of it."""
     out = shutil.copytree(finished.path, tmp_path / "run")
-    return TrainConfig(**{**finished.config["settings"], "out": str(out), "epochs": 4})
+    return TrainConfig(**{**settings, "out": str(out), "epochs": 4})
 
 
 def history(run):
-    with (run.path / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return {k: v for k, v in run.history.items() if k != "seconds"}
 
 
-def weights(run):
-    return run.load_model().get_weights()
+def is_same_model(run, other):
+    found, expected = (each.load_model().get_weights() for each in (run, other))
+    return all(map(np.array_equal, found, expected))
 
 
 def test_it_ends_as_one_that_was_that_long_from_the_start(
     finished, longer, change, tmp_path
 ):
-    run = train(longer)
-    whole = train(change(longer, out=str(tmp_path / "whole")))
-    assert history(run) == history(whole)
-    assert all(map(np.array_equal, weights(run), weights(whole)))
-    assert run.settings["epochs"] == 4 and run.is_finished
-    assert run.config["earlier_results"] == [{"epochs": 2, **finished.config["result"]}]
-    # Again and again.
-    assert train(longer).config == run.config
-    third = train(change(longer, epochs=5))
-    assert [each["epochs"] for each in third.config["earlier_results"]] == [2, 4]
-
-
-def test_a_stopped_one_keeps_result_and_model_and_resumes(
-    finished, longer, change, tmp_path, monkeypatch
-):
-    for epoch in (2, 3):  # counted from 0
-
-        def stop(self, begun, logs=None, epoch=epoch):
-            if begun == epoch:
-                raise Stopped
-
-        with monkeypatch.context() as patch:
-            patch.setattr(keras.callbacks.TensorBoard, "on_epoch_begin", stop)
-            with pytest.raises(Stopped):
-                train(longer)
-        run = Run.open(longer.out)
-        (before,) = run.config["earlier_results"]
-        assert before == {"epochs": 2, **finished.config["result"]}
-        assert not run.is_finished and len(history(run)) == epoch
-        if epoch == 2:
-            assert all(map(np.array_equal, weights(run), weights(finished)))
-    # The epoch before the damaged one has the best model of its time.
+    before = {"epochs": 2, **finished.config["result"]}
+    # Before the first of the further epochs nothing of the finished run is lost.
+    with pytest.raises(Stopped):
+        train(longer, callbacks=[StopIn(3)])
+    run = Run.open(longer.out)
+    assert not run.is_finished and run.config["earlier_results"] == [before]
+    assert history(run) == history(finished) and is_same_model(run, finished)
+    with pytest.raises(Stopped):
+        train(longer, callbacks=[StopIn(4)])
+    # The epoch before this one is the last of the finished run.
     (run.path / "checkpoint" / "epoch_0003" / "state.json").unlink()
     run = train(longer)
     whole = train(change(longer, out=str(tmp_path / "whole")))
-    assert history(run) == history(whole)
-    assert all(map(np.array_equal, weights(run), weights(whole)))
+    assert history(run) == history(whole) and is_same_model(run, whole)
+    assert run.settings["epochs"] == 4 and run.is_finished
+    assert run.config["earlier_results"] == [before]
+    assert train(longer).config == run.config
 
 
-def test_refused(finished, longer, change):
+def test_refused(longer, change):
     before = checksums(longer.out)
     for other, message in (
         ({"epochs": 1}, "epochs=2 instead of epochs=1"),
@@ -100,29 +98,12 @@ def test_refused(finished, longer, change):
     assert checksums(longer.out) == before
 
 
-def test_cosine_goes_on_where_the_longer_one_is(finished, longer, change, tmp_path):
-    settings = {"out": str(tmp_path / "cosine"), "schedule": "cosine"}
-    short = change(longer, epochs=2, noise_warmup_epochs=0.0, **settings)
-    rates = train(short).history["learning_rate"]
-    assert rates[-1] == 0.0
-    found = train(change(short, epochs=4)).history["learning_rate"]
-    schedule = make_optimizer(change(short, epochs=4), 3)._learning_rate
-    expected = [float(schedule(steps)) for steps in (9, 12)]
-    np.testing.assert_allclose(found, [*rates, *expected], rtol=1e-6)
-
-
 def test_students(members, tiny_settings, tmp_path):
-    settings = {
-        **tiny_settings,
-        "members": (members["no_noise"], members["standard"]),
-        "teacher_views": 2,
-    }
+    def student(epochs):
+        settings = {**tiny_settings, "epochs": epochs, "out": str(tmp_path / "student")}
+        both = (members["no_noise"], members["standard"])
+        return distill(DistillConfig(**settings, members=both, teacher_views=1))
 
-    def student(name, epochs):
-        out = str(tmp_path / name)
-        return distill(DistillConfig(**{**settings, "out": out, "epochs": epochs}))
-
-    student("student", 1)
-    run, whole = student("student", 3), student("whole", 3)
-    assert history(run) == history(whole)
-    assert all(map(np.array_equal, weights(run), weights(whole)))
+    short, long = student(1), student(2)
+    assert [rows[:1] for rows in history(long).values()] == [*history(short).values()]
+    assert long.config["earlier_results"] == [{"epochs": 1, **short.config["result"]}]

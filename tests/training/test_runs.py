@@ -113,8 +113,8 @@ def test_a_killed_training_goes_on(tmp_path):
 
 def test_other_settings_are_refused(tiny, change, tmp_path):
     train(change(tiny, epochs=1))
-    with pytest.raises(FileExistsError, match="epochs=1 instead of epochs=3"):
-        train(tiny)
+    with pytest.raises(FileExistsError, match="seed=0 instead of seed=1"):
+        train(change(tiny, epochs=1, seed=1))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("")
     with pytest.raises(

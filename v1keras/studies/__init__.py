@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "chain": ["run_study"],
         "choice": ["Choice", "choose_ensemble", "format_choice"],
         "config": ["ChooseConfig", "RecommendConfig", "StudyConfig"],
-        "pictures": ["filter_sheet"],
         "recipes": ["AblationConfig"],
         "recommendation": [
             "Recommendation",

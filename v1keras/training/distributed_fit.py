@@ -58,6 +58,7 @@ def distributed_fit(
         epochs=epochs,
         steps=steps_per_epoch,
     )
+    model.stop_training = False
     callbacks.on_train_begin()
     logs = {}
     for epoch in range(initial_epoch, epochs):
@@ -77,6 +78,8 @@ def distributed_fit(
         callbacks.on_test_end(tested)
         logs |= {f"val_{name}": value for name, value in tested.items()}
         callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
     callbacks.on_train_end(logs)
 
 

@@ -64,7 +64,11 @@ from v1keras.training.teacher import (
 
 
 @works_together("trains")
-def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
+def train(
+    config: TrainConfig,
+    dataset: ImageDataset | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
     """Trains one classifier and writes its run directory.
 
     An interrupted run resumes from its last finished epoch; a finished one is
@@ -78,6 +82,10 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
         config: `TrainConfig`.
         dataset: `ImageDataset` or None. The opened data set, for callers that train
             several runs on one; by default the one that `config` names is opened.
+        callbacks: sequence of `keras.callbacks.Callback`. They are called before the
+            checkpoint of an epoch is written, by every worker, and may end the training
+            by `model.stop_training`. What they remember is not kept for a resumed
+            training. Defaults to none.
 
     Returns:
         `Run`.
@@ -111,7 +119,7 @@ def train(config: TrainConfig, dataset: ImageDataset | None = None) -> Run:
         model = _classifier(config, dataset)
         checkpoint = _begin(config, "member", dataset, run, model, LabelLoss())
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
-        return _fit(config, dataset, model, checkpoint)
+        return _fit(config, dataset, model, checkpoint, callbacks)
 
 
 @works_together("trains")
@@ -119,6 +127,7 @@ def distill(
     config: DistillConfig,
     dataset: ImageDataset | None = None,
     members: Sequence[Run] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Teaches a student from an ensemble of runs and writes its run directory.
 
@@ -129,6 +138,7 @@ def distill(
         dataset: `ImageDataset` or None; see `train`.
         members: sequence of `Run` or None. The opened members, for callers that have
             them; by default those that `config` names are opened.
+        callbacks: sequence of `keras.callbacks.Callback`; see `train`.
 
     Returns:
         `Run`.
@@ -186,7 +196,9 @@ def distill(
     stored = config.asks_teacher and config.teacher_views
     logits = _teacher_logits(config, dataset, members) if stored else None
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
-        return _fit(config, dataset, model, checkpoint, config.teacher_views, logits)
+        return _fit(
+            config, dataset, model, checkpoint, callbacks, config.teacher_views, logits
+        )
 
 
 def _teacher(members: Sequence[Run]) -> keras.Model:
@@ -361,6 +373,7 @@ def _fit(
     dataset: ImageDataset,
     model: keras.Model,
     checkpoint: RunCheckpoint,
+    further: Sequence[keras.callbacks.Callback],
     views: int = 0,
     logits: TeacherLogits | None = None,
 ) -> Run:
@@ -393,9 +406,11 @@ def _fit(
             # A teacher answers with all of its noise.
             model.student if isinstance(model, Distiller) else model,
         ),
+        *further,
     ]
     if workers.is_chief:
-        callbacks += get_engine().log_callbacks(checkpoint.folder / LOG_FOLDER)
+        run = Run.open(checkpoint.folder)
+        callbacks += get_engine().log_callbacks(run, training)
     steps, validation_steps = _steps(config, dataset)
     get_engine().fit(
         get_strategy(config.strategy),
@@ -412,6 +427,7 @@ def _fit(
     if workers.is_chief:
         record = Run.open(checkpoint.folder).config
         record["result"] = {
+            "epochs": progress.epochs,
             "best_epoch": progress.best_epoch,
             "validation_accuracy": progress.best_accuracy,
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),

@@ -13,6 +13,7 @@ import keras
 from v1keras.data import batch_sizes, get_augmentation
 from v1keras.hardware import require_tensorflow
 from v1keras.training.config import TrainConfig
+from v1keras.training.run import Run
 
 LOST: tuple[type[Exception], ...] = ()
 """There are no other processes that could be lost."""
@@ -112,7 +113,9 @@ def fit(
         )
 
 
-def log_callbacks(folder: Path) -> list[keras.callbacks.Callback]:
+def log_callbacks(
+    run: Run, training: Callable[..., Any]
+) -> list[keras.callbacks.Callback]:
     """None: Keras writes event files for TensorBoard by TensorFlow."""
     return []
 

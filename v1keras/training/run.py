@@ -219,7 +219,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs were trained."""
+        """Whether all epochs were trained, or a callback has ended the training."""
         return self.config.get("result") is not None
 
     @property
@@ -244,7 +244,7 @@ class Run:
         return (
             f"{self.path}: best validation accuracy "
             f"{result['validation_accuracy']:.4f} in epoch {result['best_epoch']} of "
-            f"{self.settings['epochs']}"
+            f"{result.get('epochs', self.settings['epochs'])}"
         )
 
     def is_after_model(self, file: Path) -> bool:

@@ -15,6 +15,8 @@ from v1keras.data import batch_sizes
 from v1keras.reading import reason
 from v1keras.training.config import TrainConfig
 from v1keras.training.distributed_fit import distributed_fit
+from v1keras.training.pictures import Pictures
+from v1keras.training.run import LOG_FOLDER, Run
 
 LOST = (
     tf.errors.UnavailableError,
@@ -134,9 +136,15 @@ def fit(
         )
 
 
-def log_callbacks(folder: Path) -> list[keras.callbacks.Callback]:
+def log_callbacks(
+    run: Run, training: Callable[..., tf.data.Dataset]
+) -> list[keras.callbacks.Callback]:
     """What writes event files for TensorBoard."""
-    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
+    folder = run.path / LOG_FOLDER
+    return [
+        keras.callbacks.TensorBoard(folder, write_graph=False),
+        Pictures(folder / "pictures", run, training),
+    ]
 
 
 @contextlib.contextmanager

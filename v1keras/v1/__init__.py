@@ -9,6 +9,7 @@ from v1keras.v1.distributions import (
 )
 from v1keras.v1.fitting import fit_gabors
 from v1keras.v1.gabor import gabor_kernels
+from v1keras.v1.sheet import filter_sheet
 from v1keras.v1.variants import (
     NAMED_VARIANTS,
     NORMALIZING_CONTROLS,
@@ -27,6 +28,7 @@ __all__ = [
     "VARIANTS",
     "GaborParameters",
     "Variant",
+    "filter_sheet",
     "fit_gabors",
     "gabor_kernels",
     "get_variant",
