@@ -17,7 +17,13 @@ _CLASSES = {
     "layers.shared_vone_blocks": ("SharedVOneBlocks",),
     "layers.subcortical_block": ("SubcorticalBlock",),
     "layers.vone_block": ("VOneBlock",),
-    "models.losses": ("FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"),
+    "models.losses": (
+        "BalancedAccuracy",
+        "FeatureLoss",
+        "LabelAccuracy",
+        "LabelLoss",
+        "SoftTargetLoss",
+    ),
     "training.optimizer": ("L2SGD",),
 }
 

@@ -35,12 +35,12 @@ def test_confusions_count_every_draw():
 
 
 def test_recall_and_precision_of_classes():
-    counts, recall, precision = class_scores(
-        np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]])
-    )
+    scores = class_scores(np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]]))
+    counts, recall, precision = scores
     np.testing.assert_array_equal(counts, [2, 2, 0])
     np.testing.assert_allclose(recall, [1, 0.5, np.nan])
     np.testing.assert_allclose(precision, [2 / 3, 1, np.nan])
+    assert scores.balanced_accuracy == 0.75
 
 
 def test_the_surest_mistakes_come_first_one_for_each_corruption():

@@ -78,6 +78,11 @@ def test_kernel_size_is_the_variants_unless_given(variant, given, size):
         ({"variant": "base", "balanced": True}, "no V1 front-end to change"),
         ({"sf_min": 9.0, "sf_max": 9.5}, "at least one bin"),
         ({"seed": -1}, "seed=-1"),
+        ({"weight_ema": 1.0}, "weight_ema=1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing=-0.1"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0"),
+        ({"compute_dtype": "float16"}, "without --mixed_precision.*=float16"),
+        ({"class_weight": "inverse"}, "class_weight='inverse'"),
     ],
 )
 def test_refusals(settings, message):

@@ -66,6 +66,11 @@ class ClassScores(NamedTuple):
     recall: np.ndarray
     precision: np.ndarray
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that were shown, each counting alike."""
+        return float(np.nanmean(self.recall))
+
 
 def class_scores(confusion: np.ndarray) -> ClassScores:
     """Recall and precision of each class, from a `confusion_matrix`."""

@@ -10,7 +10,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distiller": ["Distiller"],
         "ensemble": ["build_ensemble"],
         "features": ["feature_maps", "headless", "with_features"],
-        "losses": ["FeatureLoss", "LabelAccuracy", "LabelLoss", "SoftTargetLoss"],
+        "losses": [
+            "BalancedAccuracy",
+            "FeatureLoss",
+            "LabelAccuracy",
+            "LabelLoss",
+            "SoftTargetLoss",
+            "balanced_class_weight",
+        ],
         "published": [
             "PublishedModel",
             "load_evnet",

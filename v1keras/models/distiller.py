@@ -46,6 +46,8 @@ class Distiller(keras.Model):
         teacher_layers: sequence of str. Layers of the teacher, or of the members of an
             ensemble; their outputs are concatenated. By default `feature_layer`.
         feature_weight: float. Weight of the feature loss. Defaults to `0.0`.
+        label_loss: `LabelLoss` or None. The loss of the labels, for weights of classes
+            or smoothed labels. By default without either.
         **kwargs: the arguments of every `keras.Model`.
 
     Raises:
@@ -76,6 +78,7 @@ class Distiller(keras.Model):
         feature_layer: str | None = None,
         teacher_layers: Sequence[str] = (),
         feature_weight: float = 0.0,
+        label_loss: LabelLoss | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -107,7 +110,7 @@ class Distiller(keras.Model):
         self.soft_target_loss = SoftTargetLoss(
             temperature, soft_target_scale, teacher_scale
         )
-        self.label_loss = LabelLoss()
+        self.label_loss = LabelLoss() if label_loss is None else label_loss
         self._label_mean = keras.metrics.Mean(name="label_loss")
         if self._is_taught:
             self._soft_mean = keras.metrics.Mean(name="soft_target_loss")

@@ -1,6 +1,9 @@
 """Losses and metrics of classifiers and their distillation."""
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -23,14 +26,24 @@ def as_distribution(labels, classes: int):
 class LabelLoss(keras.losses.Loss):
     """Cross-entropy of logits and labels, in float32.
 
+    `-sum_c w_c y_c log_softmax(logits)_c`, with labels `y` that are smoothed first. It is
+    linear in the labels, those of mixed images too.
+
     Args:
         reduction: str. As in every Keras loss.
         name: str. The name of the loss.
+        class_weight: sequence of floats or None. The weight `w` of each class, such as
+            `balanced_class_weight` gives. Defaults to `None`, for 1.
+        label_smoothing: float. The share of a label that is spread evenly over all
+            classes, in [0, 1). Defaults to `0.0`.
 
     Call arguments:
         y_true: labels, indices (batch,) or, for mixed images, distributions over the
             classes (batch, classes).
         y_pred: logits, (batch, classes).
+
+    Raises:
+        ValueError: if `label_smoothing` is out of range.
 
     Example:
 
@@ -44,15 +57,61 @@ class LabelLoss(keras.losses.Loss):
         self,
         reduction: str = "sum_over_batch_size",
         name: str = "label_loss",
+        class_weight: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
         **kwargs,
     ):
         super().__init__(
             name=name, reduction=reduction, **{"dtype": "float32", **kwargs}
         )
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(
+                "`label_smoothing` must lie in [0, 1). "
+                f"Received: label_smoothing={label_smoothing}"
+            )
+        self.class_weight = (
+            None if class_weight is None else [*map(float, class_weight)]
+        )
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        labels = as_distribution(y_true, y_pred.shape[-1])
+        classes = y_pred.shape[-1]
+        labels = as_distribution(y_true, classes)
+        if self.label_smoothing:
+            spread = self.label_smoothing / classes
+            labels = (1.0 - self.label_smoothing) * labels + spread
+        if self.class_weight is not None:
+            labels = labels * ops.convert_to_tensor(self.class_weight, "float32")
         return -ops.sum(labels * ops.log_softmax(y_pred, axis=-1), axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "class_weight": self.class_weight,
+            "label_smoothing": self.label_smoothing,
+        }
+
+
+def balanced_class_weight(labels: np.ndarray, num_classes: int) -> list[float]:
+    """Weights that let each class count alike, however many images it has.
+
+    A class of `n_c` of all `n` images has the weight `n / (num_classes n_c)`, as
+    scikit-learn's `"balanced"`: the mean over the images is 1.
+
+    Args:
+        labels: int array (n,). The label of each training image.
+        num_classes: int.
+
+    Returns:
+        list of `num_classes` floats; that of a class without images is as of one.
+
+    Example:
+
+    >>> v1keras.models.balanced_class_weight(np.array([0, 0, 0, 1]), 2)
+    [0.6666666666666666, 2.0]
+    """
+    counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+    return (len(labels) / (num_classes * counts)).tolist()
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -75,6 +134,52 @@ def _same_best_class(y_true, y_pred):
     labels = as_distribution(y_true, y_pred.shape[-1])
     same = ops.argmax(labels, axis=-1) == ops.argmax(y_pred, axis=-1)
     return ops.cast(same, "float32")
+
+
+@keras.saving.register_keras_serializable(package="v1keras")
+class BalancedAccuracy(keras.metrics.Metric):
+    """The mean over the classes of how often an image of the class is recognised.
+
+    Every class counts alike, however many images it has. Classes that were not shown
+    are left out; of a label that is a distribution, its largest class counts.
+
+    Args:
+        num_classes: int.
+        name: str. The name of the metric. Defaults to `"balanced_accuracy"`.
+        dtype: str or None. As in every Keras metric.
+
+    Example:
+
+    >>> metric = v1keras.models.BalancedAccuracy(2)
+    >>> metric.update_state(np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 0]])
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(self, num_classes: int, name: str = "balanced_accuracy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        shape = (num_classes,)
+        self._shown = self.add_variable(shape, "zeros", name="shown")
+        self._recognised = self.add_variable(shape, "zeros", name="recognised")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.argmax(as_distribution(y_true, self.num_classes), axis=-1)
+        shown = ops.one_hot(labels, self.num_classes, dtype=self.dtype)
+        if sample_weight is not None:
+            shown = shown * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
+        same = ops.cast(labels == ops.argmax(y_pred, axis=-1), self.dtype)
+        self._shown.assign_add(ops.sum(shown, axis=0))
+        self._recognised.assign_add(ops.sum(shown * same[:, None], axis=0))
+
+    def result(self):
+        share = ops.divide_no_nan(self._recognised, self._shown)
+        classes = ops.sum(ops.cast(self._shown > 0, self.dtype))
+        return ops.divide_no_nan(ops.sum(share), classes)
+
+    def get_config(self):
+        config = {"num_classes": self.num_classes, "name": self.name}
+        return {**config, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable(package="v1keras")

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -47,7 +48,10 @@ class _State(TypedDict):
 
 @dataclasses.dataclass
 class Progress:
-    """What training has done so far."""
+    """What training has done so far.
+
+    `best_accuracy` is of the figure that the best epoch is chosen by.
+    """
 
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best_epoch: int = 0
@@ -57,6 +61,11 @@ class Progress:
     def epochs(self) -> int:
         """The number of finished epochs."""
         return len(self.history)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The figures of the best epoch."""
+        return self.history[self.best_epoch - 1]
 
 
 class RunCheckpoint(keras.callbacks.Callback):
@@ -75,6 +84,10 @@ class RunCheckpoint(keras.callbacks.Callback):
             must stand before this one.
         writes: bool. Whether this process writes, or another one that trains with it.
             Defaults to `True`.
+        monitor: str. The figure of validation that is largest in the best epoch.
+            Defaults to `"val_accuracy"`.
+        averages: list of the `SwapEMAWeights` callback of the same training, if there is
+            one: the best model then has the averaged weights. Defaults to none.
     """
 
     def __init__(
@@ -83,10 +96,14 @@ class RunCheckpoint(keras.callbacks.Callback):
         plateau: list[keras.callbacks.Callback],
         *,
         writes: bool = True,
+        monitor: str = "val_accuracy",
+        averages: Sequence[keras.callbacks.SwapEMAWeights] = (),
     ):
         super().__init__()
         self.folder = folder
         self.plateau = plateau
+        self.monitor = monitor
+        self.averages = averages
         self.writes = writes
         self.progress = Progress()
         self._plateau_state: list[dict] = []
@@ -170,9 +187,9 @@ class RunCheckpoint(keras.callbacks.Callback):
                 "seconds": round(time.monotonic() - self._started, 2),
             }
         )
-        if logs["val_accuracy"] > progress.best_accuracy:
+        if logs[self.monitor] > progress.best_accuracy:
             progress.best_epoch = epoch + 1
-            progress.best_accuracy = float(logs["val_accuracy"])
+            progress.best_accuracy = float(logs[self.monitor])
         if not self.writes:
             return
         self._publish(self._write_checkpoint(epoch + 1, rate))
@@ -243,16 +260,24 @@ class RunCheckpoint(keras.callbacks.Callback):
         }
         with atomic_write(target) as temporary:
             temporary.mkdir()
-            self.model.save_weights(temporary / _WEIGHTS_FILE)
             if self.progress.best_epoch == epoch:
-                _bare(self.model).save(temporary / MODEL_FILE)
+                self._save_model(temporary / MODEL_FILE)
             else:
                 _link(self.folder / MODEL_FILE, temporary / MODEL_FILE)
+            # After the averages have been there: swapping back rounds the weights.
+            self.model.save_weights(temporary / _WEIGHTS_FILE)
             digest = file_fingerprint(temporary / _WEIGHTS_FILE)
             write_json(temporary / _STATE_FILE, {**state, "sha256": digest})
             # A damaged one of this epoch may stand there.
             shutil.rmtree(target, ignore_errors=True)
         return target
+
+    def _save_model(self, file: Path) -> None:
+        for averages in self.averages:
+            averages.on_test_begin()
+        _bare(self.model).save(file)
+        for averages in self.averages:
+            averages.on_test_end()
 
 
 def is_without_epochs(folder: str | os.PathLike) -> bool:

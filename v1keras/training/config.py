@@ -19,6 +19,7 @@ _training = functools.partial(option, group="training")
 _distillation = functools.partial(option, group="distillation")
 
 SCHEDULES = ("plateau", "cosine", "step", "constant")
+COMPUTE_DTYPES = ("bfloat16", "float16")
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 DISTILLATION_LOSSES = ("scaled", "paper")
 
@@ -232,7 +233,30 @@ class TrainingSettings:
         choices=STRATEGIES,
     )
     mixed_precision: bool = _training(
-        False, "Compute in bfloat16, keep weights in float32."
+        False, "Compute in --compute_dtype, keep weights in float32."
+    )
+    compute_dtype: str = _training(
+        "bfloat16",
+        "With --mixed_precision: float16, for GPUs without bfloat16, has a smaller range, "
+        "so that the loss is scaled.",
+        choices=COMPUTE_DTYPES,
+    )
+    class_weight: str | None = _training(
+        None,
+        "balanced: classes count alike in the loss of the labels, however many images "
+        "they have, and the best epoch is that of the best balanced accuracy.",
+        choices=("balanced",),
+    )
+    label_smoothing: float = _training(
+        0.0, "Share of each label that is spread evenly over all classes."
+    )
+    clip_norm: float | None = _training(
+        None, "Largest norm of the gradient of all weights together."
+    )
+    weight_ema: float = _training(
+        0.0,
+        "Validate and save the exponential moving average of the weights, with this "
+        "momentum, such as 0.999; 0 for the weights themselves.",
     )
 
     def __post_init__(self):
@@ -240,7 +264,9 @@ class TrainingSettings:
         require_utf8(self, "out")
         for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("image_size", "stride", "visual_degrees", "noise_scale"):
+        for name in (
+            "image_size", "stride", "visual_degrees", "noise_scale", "clip_norm",
+        ):  # fmt: skip
             value = getattr(self, name)
             require(self, name, value is None or value > 0, "positive")
         for name in (
@@ -252,7 +278,10 @@ class TrainingSettings:
         inside = crop is None or 0 < crop <= 1
         require(self, "crop_fraction", inside, "above 0 and at most 1")
         require(self, "learning_rate", self.learning_rate > 0, "positive")
-        require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        for name in ("momentum", "label_smoothing", "weight_ema"):
+            require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        mixes = self.mixed_precision or self.compute_dtype == COMPUTE_DTYPES[0]
+        require(self, "compute_dtype", mixes, "left out without --mixed_precision")
         inside = 0 < self.validation_fraction < 1
         require(self, "validation_fraction", inside, "between 0 and 1")
 

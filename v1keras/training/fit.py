@@ -1,5 +1,6 @@
 """Training of members and distillation of students: what they share."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ from v1keras.escaping import say
 from v1keras.files import claim, file_fingerprint, require_writable, write_json
 from v1keras.models import (
     Distiller,
-    LabelAccuracy,
     LabelLoss,
     build_classifier,
     build_ensemble,
@@ -37,7 +37,8 @@ from v1keras.training.going_on import (
 )
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
-from v1keras.training.optimizer import make_optimizer, make_plateau
+from v1keras.training.objective import make_label_loss, make_metrics
+from v1keras.training.optimizer import make_averages, make_optimizer, make_plateau
 from v1keras.training.run import (
     CONFIG_FILE,
     LOG_FOLDER,
@@ -115,9 +116,10 @@ def train(
     dataset, run = _open(config, "member", dataset)
     if run is not None and run.is_finished:
         return run
-    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
+    with get_strategy(config.strategy).scope(), _precision(config):
         model = _classifier(config, dataset)
-        checkpoint = _begin(config, "member", dataset, run, model, LabelLoss())
+        loss = make_label_loss(config, dataset)
+        checkpoint = _begin(config, "member", dataset, run, model, loss)
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
         return _fit(config, dataset, model, checkpoint, callbacks)
 
@@ -187,10 +189,12 @@ def distill(
             f"crop_fraction={dataset.crop_fraction:g}, members with "
             f"{members[0].crop_fraction:g}"
         )
-    with get_strategy(config.strategy).scope(), precision(config.mixed_precision):
+    with get_strategy(config.strategy).scope(), _precision(config):
         student = _classifier(config, dataset)
         online = config.asks_teacher and not config.teacher_views
-        model = _distiller(config, _teacher(members) if online else None, student)
+        teacher = _teacher(members) if online else None
+        loss = make_label_loss(config, dataset)
+        model = _distiller(config, teacher, student, loss)
         # A distiller has its own losses.
         checkpoint = _begin(config, "student", dataset, run, model, None, taught_by)
     stored = config.asks_teacher and config.teacher_views
@@ -215,7 +219,7 @@ def _teacher_logits(
     cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
     if not workers.is_chief:
         wait_for_all(workers)
-    with strategy.scope(), precision(config.mixed_precision):
+    with strategy.scope(), _precision(config):
         logits = cached_logits(cache, _teacher(members), members, config, dataset)
     if workers.is_chief:
         wait_for_all(workers)
@@ -223,11 +227,15 @@ def _teacher_logits(
 
 
 def _distiller(
-    config: DistillConfig, teacher: keras.Model | None, student: keras.Model
+    config: DistillConfig,
+    teacher: keras.Model | None,
+    student: keras.Model,
+    label_loss: LabelLoss,
 ) -> Distiller:
     if not config.asks_teacher:
-        return Distiller(None, student, alpha=0.0)
+        return Distiller(None, student, alpha=0.0, label_loss=label_loss)
     common = {
+        "label_loss": label_loss,
         "teacher_draws": config.teacher_draws,
         "feature_layer": config.feature_layer,
         "teacher_layers": config.teacher_layers,
@@ -242,6 +250,10 @@ def _distiller(
         alpha=config.alpha,
         **common,
     )
+
+
+def _precision(config: TrainConfig) -> contextlib.AbstractContextManager:
+    return precision(config.mixed_precision, config.compute_dtype)
 
 
 def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
@@ -344,15 +356,23 @@ def _begin(
     members: Sequence[Run] = (),
 ) -> RunCheckpoint:
     """Compiles the model and brings it to the last finished epoch."""
+    metrics = make_metrics(config, dataset)
+    replicas = get_engine().count_replicas(get_strategy(config.strategy))
     model.compile(
-        optimizer=make_optimizer(config, _steps(config, dataset)[0]),
+        optimizer=make_optimizer(config, _steps(config, dataset)[0], replicas),
         loss=loss,
-        metrics=[LabelAccuracy()],
+        metrics=metrics,
         jit_compile=get_engine().JIT_COMPILE,
     )
     folder = Path(config.out)
     writes = get_workers(config.strategy).is_chief
-    checkpoint = RunCheckpoint(folder, make_plateau(config), writes=writes)
+    checkpoint = RunCheckpoint(
+        folder,
+        make_plateau(config),
+        writes=writes,
+        monitor=f"val_{metrics[-1].name}",
+        averages=make_averages(config),
+    )
     checkpoint.restore(model)
     if config.init and not checkpoint.progress.epochs:
         learner = model.student if isinstance(model, Distiller) else model
@@ -401,6 +421,7 @@ def _fit(
     )
     callbacks = [
         *checkpoint.plateau,
+        *checkpoint.averages,
         NoiseWarmup(
             config.noise_warmup_epochs,
             # A teacher answers with all of its noise.
@@ -429,9 +450,12 @@ def _fit(
         record["result"] = {
             "epochs": progress.epochs,
             "best_epoch": progress.best_epoch,
-            "validation_accuracy": progress.best_accuracy,
+            "validation_accuracy": progress.best["val_accuracy"],
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
         }
+        if config.class_weight is not None:
+            balanced = progress.best["val_balanced_accuracy"]
+            record["result"]["validation_balanced_accuracy"] = balanced
         write_json(checkpoint.folder / CONFIG_FILE, record)
         checkpoint.finish()
     wait_for_all(workers)

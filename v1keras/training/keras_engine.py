@@ -83,6 +83,11 @@ def _all_devices() -> Devices:
     return Devices(keras.distribution.DataParallel(devices=devices))
 
 
+def count_replicas(strategy: Devices) -> int:
+    """One: gradients are those of all devices together."""
+    return 1
+
+
 def count_batches(strategy: Devices, count: int, batch_size: int) -> int:
     """How many batches some images make; those that devices cannot share are refused."""
     if batch_size % strategy.count:

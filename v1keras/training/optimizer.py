@@ -59,12 +59,31 @@ class L2SGD(keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2}
 
 
-def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> L2SGD:
+def make_optimizer(
+    config: TrainConfig, steps_per_epoch: int, replicas: int = 1
+) -> keras.optimizers.Optimizer:
     """The optimiser of a configuration.
 
     The plateau schedule is a callback, `make_plateau`, since it depends on the
     validation loss.
+
+    Args:
+        config: `TrainConfig`.
+        steps_per_epoch: int.
+        replicas: int. How many have gradients of their own. Defaults to `1`.
+
+    Raises:
+        ValueError: if Keras computes what is wanted wrongly on several replicas.
     """
+    scales = config.mixed_precision and config.compute_dtype == "float16"
+    if replicas > 1 and (scales or config.clip_norm is not None):
+        # It clips the gradients of each one before they are added, and looks for an
+        # overflow in those of the first only.
+        raise ValueError(
+            "`clip_norm` and `compute_dtype` float16 must be left out on several "
+            f"replicas. Received: clip_norm={config.clip_norm}, "
+            f"compute_dtype={config.compute_dtype} on {replicas} replicas"
+        )
     rate = config.learning_rate
     if config.schedule == "cosine":
         warmup = round(config.warmup_epochs * steps_per_epoch)
@@ -82,7 +101,15 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> L2SGD:
             [start * steps_per_epoch - 1 for start in starts],
             [rate * _STEP_FACTOR**step for step in range(len(starts) + 1)],
         )
-    return L2SGD(rate, l2=config.weight_decay, momentum=config.momentum)
+    averages = {"use_ema": True, "ema_momentum": config.weight_ema}
+    optimizer = L2SGD(
+        rate,
+        l2=config.weight_decay,
+        momentum=config.momentum,
+        global_clipnorm=config.clip_norm,
+        **(averages if config.weight_ema else {}),
+    )
+    return keras.optimizers.LossScaleOptimizer(optimizer) if scales else optimizer
 
 
 def make_plateau(config: TrainConfig) -> list[keras.callbacks.Callback]:
@@ -94,3 +121,8 @@ def make_plateau(config: TrainConfig) -> list[keras.callbacks.Callback]:
             monitor="val_loss", factor=_STEP_FACTOR, patience=config.patience
         )
     ]
+
+
+def make_averages(config: TrainConfig) -> list[keras.callbacks.SwapEMAWeights]:
+    """The callback that validates the moving average of the weights, or none."""
+    return [keras.callbacks.SwapEMAWeights()] if config.weight_ema else []

@@ -50,6 +50,7 @@ class _Result(TypedDict, total=False):
     epochs: int
     best_epoch: int
     validation_accuracy: float
+    validation_balanced_accuracy: float
 
 
 class _Record(TypedDict):

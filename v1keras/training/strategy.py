@@ -180,14 +180,15 @@ def wait_for_all(workers: Workers) -> None:
 
 
 @contextlib.contextmanager
-def precision(mixed: bool) -> Iterator[None]:
-    """Layers made within compute in bfloat16 if `mixed`.
+def precision(mixed: bool, dtype: str = "bfloat16") -> Iterator[None]:
+    """Layers made within compute in a type of 16 bits if `mixed`.
 
-    bfloat16 has the range of float32, so that no loss has to be scaled.
+    bfloat16 has the range of float32. float16 has not: the loss of a training must be
+    scaled.
     """
     before = keras.config.dtype_policy()
     if mixed:
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy(f"mixed_{dtype}")
     try:
         yield
     finally:

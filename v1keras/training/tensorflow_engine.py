@@ -108,6 +108,11 @@ def wait_for_all() -> None:
     strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
 
 
+def count_replicas(strategy: tf.distribute.Strategy) -> int:
+    """How many replicas have gradients of their own."""
+    return strategy.num_replicas_in_sync
+
+
 def count_batches(strategy: tf.distribute.Strategy, count: int, batch_size: int) -> int:
     """How many batches some images make; those that replicas cannot share are refused."""
     return len(batch_sizes(count, batch_size, replicas=strategy.num_replicas_in_sync))

@@ -110,7 +110,12 @@ def _classes(
     yield (
         "Recall: which share of a class is recognised; below it the precision: which "
         "share of the answers that name it is right. Those that are recognised least "
-        "first."
+        "first. The mean recall of all classes is the balanced accuracy: "
+        + ", ".join(
+            f"{percent(each.balanced_accuracy)} % ({kind})"
+            for kind, each in scores.items()
+        )
+        + "."
     )
     head = ("class", "clean images", *scores, f"most often taken for ({last})")
     yield Table(head, rows, sortable=True)
