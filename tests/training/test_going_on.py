@@ -104,6 +104,8 @@ def test_students(members, tiny_settings, tmp_path):
         both = (members["no_noise"], members["standard"])
         return distill(DistillConfig(**settings, members=both, teacher_views=1))
 
-    short, long = student(1), student(2)
-    assert [rows[:1] for rows in history(long).values()] == [*history(short).values()]
+    short = student(1)
+    before = history(short)
+    long = student(2)
+    assert {name: rows[:1] for name, rows in history(long).items()} == before
     assert long.config["earlier_results"] == [{"epochs": 1, **short.config["result"]}]

@@ -67,7 +67,7 @@ def averaged(replicas):
         model.compile(
             L2SGD(0.5, momentum=0.9, use_ema=True, ema_momentum=0.5),
             LabelLoss(class_weight=[1.0, 2.0, 3.0]),
-            [BalancedAccuracy(3)],
+            metrics=[BalancedAccuracy(3)],
         )
     callbacks = [history := keras.callbacks.History(), keras.callbacks.SwapEMAWeights()]
     common = {"epochs": 3, "steps_per_epoch": 2, "validation_steps": 2, "verbose": 0}
