@@ -19,7 +19,7 @@ from export.channels import GrpcChannel, Question, RestChannel, Row
 from export.client_config import ClientConfig
 from v1keras.command_line import run
 from v1keras.escaping import say
-from v1keras.quiet import start_tensorflow
+from v1keras.quiet import start_backend
 
 _FIRST_PAUSE = 0.2
 _LABELS = Question("serve_bytes", ("classes", "scores"))
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _classify_files(config: ClientConfig) -> None:
     if not config.is_rest:
-        start_tensorflow()
+        start_backend()
     images = [Path(path).read_bytes() for path in config.image]
     with Client(config) as client:
         ask = client.diagnose if config.diagnose else client.classify

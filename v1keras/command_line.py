@@ -21,7 +21,7 @@ from absl import flags
 
 from v1keras.endings import ends_in_order, exit_code
 from v1keras.escaping import say
-from v1keras.quiet import silence_image_libraries, start_tensorflow
+from v1keras.quiet import silence_image_libraries, start_backend
 from v1keras.reading import check_form, read_json, reading
 
 _REQUIRED = "required"
@@ -207,7 +207,7 @@ def run(
     try:
         with ends_in_order():
             if tensorflow:
-                start_tensorflow()
+                start_backend()
                 silence_image_libraries()
             main(config)
     except (ValueError, OSError) as error:

@@ -1,6 +1,7 @@
 """Keeps what libraries say to nobody away from users of the command lines."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -19,13 +20,27 @@ _CHATTER = re.compile(
 )
 
 
-def start_tensorflow() -> None:
+def start_backend() -> None:
     """Loads TensorFlow into the process of a command line, without its greetings.
 
     Errors still appear, and so does everything that a process which ends within has
-    written. A logging level that the user has set is kept.
+    written. A logging level that the user has set is kept. Where another of Keras'
+    back-ends computes, that one is loaded.
+
+    Raises:
+        ValueError: if the back-end is not installed.
     """
     if "tensorflow" in sys.modules:
+        return
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if chosen != "tensorflow" or importlib.util.find_spec("tensorflow") is None:
+        try:
+            importlib.import_module("keras")
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "KERAS_BACKEND must name a back-end that is installed: tensorflow, jax "
+                f"or torch. Received: KERAS_BACKEND={chosen} ({error})"
+            ) from error
         return
     # Of a worker that is lost, each part of TensorFlow tells in its own words.
     joined = {"TF_CONFIG", "SLURM_STEP_NUM_TASKS"} & set(os.environ)

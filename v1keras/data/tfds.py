@@ -29,8 +29,13 @@ def open_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
         ValueError: if there is no such data set.
     """
     # Imported here because it takes seconds, and most users need no data set of it.
-    import tensorflow_datasets as tfds
-
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"A data set that is no folder needs TensorFlow Datasets, which must be "
+            f"installed. Received: name={name!r} ({error})"
+        ) from error
     try:
         return tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:

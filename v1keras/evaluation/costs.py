@@ -1,23 +1,22 @@
 """What a model costs: parameters, size, operations and time."""
 
-import contextlib
 import functools
 import operator
 import os
 import time
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import write_json
 from v1keras.layers import noise
 from v1keras.reading import read_json
+from v1keras.training.engine import get_engine
 
 _FILE = "costs.json"
 _REPEATS = 20
@@ -67,43 +66,26 @@ def measure_cost(model: keras.Model) -> Cost:
     >>> cost.parameters == model.count_params()
     True
     """
+    engine = get_engine()
     with noise(model, "stochastic", 0):
-        image = tf.zeros((1, *model.input_shape[1:]), tf.float32)
-        call = tf.function(lambda images: model(images, training=False))
-        graph = call.get_concrete_function(image).graph
-        options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-        # It would warn of the age of what it calls itself.
-        with _only_errors():
-            counted = tf.compat.v1.profiler.profile(
-                graph, options={**options, "output": "none"}
-            )
-        np.asarray(call(image))
+        operations = engine.count_operations(model)
+        call = engine.compiled(model)
+        image = np.zeros((1, *model.input_shape[1:]), np.uint8)
+        call(image)
         times = []
         for _ in range(_REPEATS):
             started = time.perf_counter()
-            np.asarray(call(image))
+            call(image)
             times.append(1000 * (time.perf_counter() - started))
     return Cost(
         parameters=model.count_params(),
         bytes=sum(
             np.dtype(w.dtype).itemsize * int(np.prod(w.shape)) for w in model.weights
         ),
-        operations=int(counted.total_float_ops),
+        operations=operations,
         milliseconds=round(min(times), 3),
-        device="GPU" if tf.config.list_logical_devices("GPU") else "CPU",
+        device=engine.device_name(),
     )
-
-
-@contextlib.contextmanager
-def _only_errors() -> Iterator[None]:
-    """TensorFlow's log without its warnings."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 _CostFields = TypedDict("_CostFields", typing.get_type_hints(Cost))

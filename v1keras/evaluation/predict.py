@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from v1keras.data.images import read_ahead
 from v1keras.escaping import say
@@ -19,6 +18,7 @@ from v1keras.evaluation.cells import Cell
 from v1keras.evaluation.images import CellImages
 from v1keras.layers import is_stochastic, noise
 from v1keras.quiet import verbosity
+from v1keras.training.engine import get_engine
 
 LOGITS_DTYPES = ("float32", "float16")
 
@@ -170,7 +170,6 @@ def _predict_cell(
     labels, ids = [], []
     sample = None
     for batch in read_ahead(images.batches(cell, batch_size)):
-        shown = tf.convert_to_tensor(batch.images)
         labels.append(batch.labels)
         ids.append(batch.ids)
         if sample is None or images.sample_id in batch.ids:
@@ -178,7 +177,9 @@ def _predict_cell(
             sample = Sample(batch.images[place], str(batch.ids[place]))
         for name, predictor in predictors.items():
             with np.errstate(over="ignore"):  # the cache refuses infinite logits
-                answers = predictor(shown)[..., classes].astype(cache.settings["dtype"])
+                answers = predictor(batch.images)[..., classes].astype(
+                    cache.settings["dtype"]
+                )
             logits[name].append(answers)
     cache.add(
         cell,
@@ -212,16 +213,10 @@ def check_models(models: Mapping[str, keras.Model]) -> None:
 
 
 class _Predictor:
-    """A compiled model, called several times per batch if it is stochastic.
-
-    A model that was made under a distribution strategy is called on all its replicas,
-    each with its share of the batch.
-    """
+    """A compiled model, called several times per batch if it is stochastic."""
 
     def __init__(self, model: keras.Model, noise_samples: int) -> None:
         self._model = model
-        self._strategy = model.distribute_strategy
-        self._replicas = self._strategy.num_replicas_in_sync
         self._noise_samples = noise_samples
 
     # Both are found out when they are needed, after the noise was switched on.
@@ -230,37 +225,12 @@ class _Predictor:
         return self._noise_samples if is_stochastic(self._model) else 1
 
     @functools.cached_property
-    def _call(self) -> Callable[[tf.Tensor], tf.Tensor]:
+    def _call(self) -> Callable[[np.ndarray], np.ndarray]:
         # Later calls of `noise` only change the seed, which is a variable.
-        def answer(images: tf.Tensor) -> tf.Tensor:
-            logits = self._model(tf.cast(images, tf.float32), training=False)
-            return tf.cast(logits, tf.float32)
+        return get_engine().compiled(self._model)
 
-        if self._replicas > 1:
-            return tf.function(
-                lambda images: self._strategy.run(answer, (images,)),
-                reduce_retracing=True,
-            )
-        # The number of images stays open, so that the last batch does not retrace.
-        # TensorFlow would warn about as many functions of one name as there are models.
-        signature = tf.TensorSpec((None, *self._model.input_shape[1:]), tf.uint8)
-        return tf.function(answer).get_concrete_function(signature)
-
-    def __call__(self, images: tf.Tensor) -> np.ndarray:
-        return np.stack([self._answer(images) for _ in range(self._draws)])
-
-    def _answer(self, images: tf.Tensor) -> np.ndarray:
-        if self._replicas == 1:
-            return self._call(images).numpy()
-        # Replicas need equal shares: the last image fills up and is cut off again.
-        lacking = -len(images) % self._replicas
-        filled = tf.concat([images, tf.repeat(images[-1:], lacking, axis=0)], axis=0)
-        shares = tf.split(filled, self._replicas)
-        distributed = self._strategy.experimental_distribute_values_from_function(
-            lambda context: shares[context.replica_id_in_sync_group]
-        )
-        parts = self._strategy.experimental_local_results(self._call(distributed))
-        return np.concatenate([part.numpy() for part in parts])[: len(images)]
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return np.stack([self._call(images) for _ in range(self._draws)])
 
 
 def _seed(seed: int, name: str, cell: Cell) -> int:

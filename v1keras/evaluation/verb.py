@@ -40,7 +40,12 @@ from v1keras.evaluation.tables import cell_rows, format_table, write_csv, write_
 from v1keras.files import claim, require_writable, write_json
 from v1keras.reading import read_table
 from v1keras.training import Run, check_same_classes, versions
-from v1keras.training.strategy import get_workers, wait_for_all, works_together
+from v1keras.training.strategy import (
+    get_workers,
+    predicting_strategy,
+    wait_for_all,
+    works_together,
+)
 
 
 @works_together("evaluates")
@@ -106,7 +111,7 @@ def evaluate(
     )
     cells = [cell for cell in planned if cell in images.cells]
     workers = get_workers(config.strategy)
-    strategy = config.strategy if workers.count == 1 else "none"
+    strategy = predicting_strategy(config.strategy)
     models = RunModels(runs, strategy)
     share = cells[workers.index :: workers.count]
     predict_cells(cache, models, images, share, batch_size=config.batch_size)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+from scipy.special import softmax
 
 from v1keras.evaluation.calibration import calibrate
 from v1keras.layers import set_noise
 from v1keras.models import build_ensemble
 from v1keras.prediction.exported import is_exported, open_exported
 from v1keras.training import Run, check_same_classes
+from v1keras.training.engine import get_engine
 
 RunLike = str | os.PathLike | Run
 
@@ -118,11 +119,5 @@ def _open_runs(
 def _answers_of(
     model: keras.Model, temperature: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    def answer(images: tf.Tensor) -> tf.Tensor:
-        logits = model(tf.cast(images, tf.float32), training=False)
-        return tf.nn.softmax(tf.cast(logits, tf.float32) / temperature)
-
-    # The number of images stays open, so that the last batch does not retrace.
-    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    function = tf.function(answer).get_concrete_function(signature)
-    return lambda images: function(tf.constant(images)).numpy()
+    logits = get_engine().compiled(model)
+    return lambda images: softmax(logits(images) / np.float32(temperature), axis=-1)

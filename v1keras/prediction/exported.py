@@ -9,7 +9,6 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 import scipy.special
-import tensorflow as tf
 
 from v1keras.escaping import parse_labels
 from v1keras.files import checksums, read_checksums
@@ -126,6 +125,14 @@ def _number(version: Path) -> int:
 
 
 def _saved_model(folder: Path) -> _Answer:
+    # Only here: a LiteRT file and a run on another back-end need none of it.
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "A SavedModel needs TensorFlow, which must be installed. "
+            f"Received: {folder} ({error})"
+        ) from error
     model = tf.saved_model.load(os.fspath(folder))
 
     # A signature does not keep the variables of its model alive: `model` is kept.

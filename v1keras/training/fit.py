@@ -52,6 +52,7 @@ from v1keras.training.strategy import (
     get_strategy,
     get_workers,
     precision,
+    predicting_strategy,
     wait_for_all,
     works_together,
 )
@@ -214,8 +215,8 @@ def _teacher_logits(
 ) -> TeacherLogits:
     """The stored answers of the teacher, which the chief asks for all workers."""
     workers = get_workers(config.strategy)
-    # `predict` would wait for all of them.
-    strategy = get_strategy("none" if workers.count > 1 else config.strategy)
+    # With several workers, `predict` would wait for all of them.
+    strategy = get_strategy(predicting_strategy(config.strategy))
     cache = Path(config.teacher_cache or Path(config.out, TEACHER_FOLDER))
     if not workers.is_chief:
         wait_for_all(workers)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from v1keras.data import batch_sizes, get_augmentation
 from v1keras.hardware import require_tensorflow
@@ -17,6 +18,9 @@ from v1keras.training.run import Run
 
 LOST: tuple[type[Exception], ...] = ()
 """There are no other processes that could be lost."""
+
+SHARES_PREDICTION = False
+"""Whether `predict` works on several devices, whatever the size of a batch."""
 
 JIT_COMPILE = "auto"
 """What `model.compile` is told: JAX is slow without its compiler."""
@@ -69,18 +73,16 @@ def get_strategy(name: str, workers: int) -> Devices:
         if name == "mirrored":
             require_tensorflow("`strategy` mirrored, unless JAX computes,")
         return Devices()
-    accelerators = keras.distribution.list_devices(
-        "gpu"
-    ) + keras.distribution.list_devices("tpu")
-    if name == "mirrored" or (name == "auto" and len(accelerators) > 1):
-        return _all_devices()
+    devices = tuple(keras.distribution.list_devices())
+    several_gpus = len(devices) > 1 and not devices[0].startswith("cpu")
+    if name == "mirrored" or (name == "auto" and several_gpus):
+        return _parallel(devices)
     return Devices()
 
 
 @functools.cache
-def _all_devices() -> Devices:
-    devices = keras.distribution.list_devices()
-    return Devices(keras.distribution.DataParallel(devices=devices))
+def _parallel(devices: tuple[str, ...]) -> Devices:
+    return Devices(keras.distribution.DataParallel(devices=list(devices)))
 
 
 def count_replicas(strategy: Devices) -> int:
@@ -128,3 +130,38 @@ def log_callbacks(
 def log_errors(folder: Path) -> contextlib.AbstractContextManager:
     """A context without a meaning, as there are no event files."""
     return contextlib.nullcontext()
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images, uint8 (B, H, W, 3), to a model's float32 outputs."""
+    return lambda images: np.asarray(
+        model.predict_on_batch(images.astype(np.float32)), np.float32
+    )
+
+
+def count_operations(model: keras.Model) -> int:
+    """Floating-point operations of one image, as the back-end counts them."""
+    image = np.zeros((1, *model.input_shape[1:]), np.float32)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        state = model.trainable_variables, model.non_trainable_variables
+        values = [[variable.value for variable in variables] for variables in state]
+        lowered = jax.jit(lambda x: model.stateless_call(*values, x)[0]).lower(image)
+        return int(lowered.cost_analysis()["flops"])
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(image, training=False)
+    return counter.get_total_flops()
+
+
+def device_name() -> str:
+    """What computes: `"CPU"` or `"GPU"`."""
+    value = keras.ops.zeros(())
+    if keras.backend.backend() == "jax":
+        (device,) = value.devices()
+        kind = device.platform
+    else:
+        kind = value.device.type
+    return "CPU" if kind == "cpu" else "GPU"

@@ -96,6 +96,19 @@ def get_strategy(name: str) -> Any:
     return get_engine().get_strategy(name, get_workers(name).count)
 
 
+def predicting_strategy(name: str) -> str:
+    """The name of the strategy under which models predict.
+
+    Args:
+        name: str. That of a command.
+
+    Returns:
+        str. `name`, or `"none"` where workers or devices cannot share a prediction.
+    """
+    alone = get_workers(name).count > 1 or not get_engine().SHARES_PREDICTION
+    return "none" if alone else name
+
+
 @contextlib.contextmanager
 def working_together(
     folder: str | os.PathLike, strategy: str, doing: str

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from v1keras.data import ImageDataset, augmented_view, evaluation_batches
 from v1keras.escaping import say
@@ -141,7 +140,7 @@ def _stored(
     file: Path,
     title: str,
     teacher: keras.Model,
-    batches: tf.data.Dataset,
+    batches: Any,
     images: int,
     config: DistillConfig,
     stream: int,

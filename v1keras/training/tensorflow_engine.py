@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from v1keras.data import batch_sizes
@@ -25,6 +26,9 @@ LOST = (
     tf.errors.DeadlineExceededError,
 )
 """What TensorFlow raises where another process no longer answers."""
+
+SHARES_PREDICTION = True
+"""Whether `predict` works on several devices, whatever the size of a batch."""
 
 JIT_COMPILE = False
 """What `model.compile` is told: XLA's convolutions are slower on a CPU."""
@@ -161,3 +165,77 @@ def log_errors(folder: Path) -> Iterator[None]:
         if not re.search("Summary(File)?Writer", error.message):
             raise
         raise OSError(f"{folder} cannot be written ({reason(error)})") from error
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images, uint8 (B, H, W, 3), to a model's float32 outputs.
+
+    A model that was made under a distribution strategy is called on all its replicas,
+    each with its share of the batch.
+    """
+
+    def answer(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
+
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        return _shared(strategy, answer)
+    # The number of images stays open, so that the last batch does not retrace.
+    # TensorFlow would warn about as many functions of one name as there are models.
+    signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    function = tf.function(answer).get_concrete_function(signature)
+    return lambda images: function(tf.constant(images)).numpy()
+
+
+def _shared(
+    strategy: tf.distribute.Strategy, answer: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that all replicas of a strategy compute together."""
+    run = tf.function(
+        lambda images: strategy.run(answer, (images,)), reduce_retracing=True
+    )
+    replicas = strategy.num_replicas_in_sync
+
+    def call(images: np.ndarray) -> np.ndarray:
+        # Replicas need equal shares: the last image fills up and is cut off again.
+        lacking = -len(images) % replicas
+        filled = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
+        shares = [tf.constant(share) for share in np.split(filled, replicas)]
+        distributed = strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group]
+        )
+        parts = strategy.experimental_local_results(run(distributed))
+        return np.concatenate([part.numpy() for part in parts])[: len(images)]
+
+    return call
+
+
+def count_operations(model: keras.Model) -> int:
+    """Floating-point operations of one image, as TensorFlow's profiler counts them."""
+    signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    call = tf.function(lambda images: model(images, training=False))
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    # It would warn of the age of what it calls itself.
+    with _only_errors():
+        counted = tf.compat.v1.profiler.profile(
+            call.get_concrete_function(signature).graph,
+            options={**options, "output": "none"},
+        )
+    return int(counted.total_float_ops)
+
+
+@contextlib.contextmanager
+def _only_errors() -> Iterator[None]:
+    """TensorFlow's log without its warnings."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def device_name() -> str:
+    """What computes: `"CPU"` or `"GPU"`."""
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
