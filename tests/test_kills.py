@@ -6,6 +6,7 @@ CI ends a study, which trains, distils, evaluates and exports, twice. With the
 environment variable `V1KERAS_KILLS` each command is killed as often as it says.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -79,10 +80,12 @@ class Process:
         self._began = time.monotonic()
 
     def _holder(self):
-        try:
-            return (self.out / LOCK_FILE).read_text()
-        except FileNotFoundError:
-            return None
+        # A study holds the folder of what it trains.
+        found = {}
+        for path in self.out.rglob(LOCK_FILE):
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.read_text()
+        return found
 
     def ends_within(self, seconds=None, number=signal.SIGKILL) -> bool:
         """Waits for its end, which must be a success, or ends it by a signal."""

@@ -24,6 +24,19 @@ LOCK_FILE = ".lock"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 
 
+class FolderInUseError(BlockingIOError):
+    """Another process works in a folder.
+
+    Args:
+        message: str.
+        holder: str. Who does what there: `"another process (pid 7, host a) trains"`.
+    """
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
 @contextlib.contextmanager
 def lock_folder(
     folder: str | os.PathLike,
@@ -55,7 +68,7 @@ def lock_folder(
         wait: bool. Whether to wait for the other process. Defaults to `False`.
 
     Raises:
-        BlockingIOError: if another process works in the folder.
+        FolderInUseError: if another process works in the folder.
         FileExistsError: if it is no folder.
 
     Example:
@@ -141,9 +154,11 @@ def _acquire(file: Path, name: str, shared: bool, wait: bool) -> int:
             if alone:
                 _remove_orphans(file.parent)
             elif not (shared or wait):
-                raise BlockingIOError(
-                    f"{_holder(file)} there; wait for it, or end it. Received: "
-                    f"{name}={file.parent}"
+                holder = _holder(file)
+                raise FolderInUseError(
+                    f"{holder} there; wait for it, or end it. Received: "
+                    f"{name}={file.parent}",
+                    holder,
                 )
             elif not (shared or said):
                 say(f"{file.parent}: waits, as {_holder(file)} there")

@@ -29,6 +29,18 @@ def test_who_is_who():
     assert LINEUP.seeds == {"v1": ("a", "b")}
 
 
+def test_further_seeds_of_an_ensemble():
+    lineup = dataclasses.replace(
+        LINEUP,
+        ensembles={"ensemble": ("a",), "ensemble_seed1": ("b",)},
+        variants={**LINEUP.variants, "ensemble": "e", "ensemble_seed1": "e"},
+    )
+    assert lineup.seeds == {"v1": ("a", "b"), "e": ("ensemble", "ensemble_seed1")}
+    assert lineup.further_seeds == {"b", "ensemble_seed1"}
+    # Diversity is that of one ensemble.
+    assert lineup.members == ("a",)
+
+
 def test_without_ensembles_members_are_all_but_baseline_and_students():
     assert dataclasses.replace(LINEUP, ensembles={}).members == ("a", "b")
     assert Lineup(["a", "b"]).members == ("a", "b")

@@ -265,6 +265,25 @@ def test_models_at_chance_are_grey_and_chance_is_a_line(make_table, tmp_path):
     assert any(abs(float(x) - 100 * line) < 0.01 for x in found)
 
 
+def test_seeds_of_a_variant_share_a_bar(make_table, tmp_path):
+    variants = {"base": "base", "a": "v1", "b": "v1"}
+    for baseline, measure in (("base", "gain"), (None, "accuracy")):
+        table = make_table(variants=variants, baseline=baseline)
+        bars = {bar.name: bar for bar in gain_bars(table, "noise").bars}
+        assert list(bars)[:3] == ["ensemble", "student", "v1" if baseline else "base"]
+        assert not {"a", "b"} & set(bars)
+        a, b = (getattr(table.groups[m, "noise"], measure).value for m in "ab")
+        spread = abs(a - b) / np.sqrt(2)
+        found = bars["v1"]
+        assert found[2:5] == pytest.approx(
+            ((a + b) / 2, (a + b) / 2 - spread, (a + b) / 2 + spread)
+        )
+        student = getattr(table.groups["student", "noise"], measure)
+        assert bars["student"][2:5] == student
+    page = write_report(tmp_path / "r.html", table, title="t").read_text()
+    assert "one standard deviation over seeds" in re.sub(r"\s+", " ", page)
+
+
 def test_a_leader_at_chance_makes_no_bold_headline(make_table, tmp_path):
     table = make_table(skill=dict.fromkeys(("base", "a", "b", "student"), -0.1))
     page = write_report(tmp_path / "r.html", table, title="t").read_text()

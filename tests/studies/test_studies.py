@@ -1,36 +1,13 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from v1keras.studies import StudyConfig, chain, run_study
 from v1keras.training import Run
 from v1keras.v1 import get_variant
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A study of every part, as small as it can be."""
-    return {
-        "out": str(tmp_path / "study"),
-        "dataset": "shapes:120:24",
-        "variants": ("base", "no_noise", "sf_low"),
-        "arch": "resnet18",
-        "width": 4,
-        "image_size": 32,
-        "visual_degrees": 1.0,
-        "stride": 8,
-        "simple_channels": 8,
-        "complex_channels": 8,
-        "epochs": 1,
-        "batch_size": 32,
-        # One epoch of 60 images teaches nothing, but on 60 others a guess or two is right.
-        "validation_fraction": 0.5,
-        "min_accuracy": 0.001,
-        "schedule": "cosine",
-        "max_images": 12,
-    }
 
 
 @pytest.mark.slow
@@ -114,6 +91,9 @@ def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
         ({"student_variant": "v5"}, "variant='v5'"),
         ({"control_variant": "base"}, "control_variant=base"),
         ({"control_members": 1}, "control_members=1"),
+        ({"seeds": (1, 2)}, "among which is --seed=0"),
+        ({"seeds": (0, 1, 1)}, "different"),
+        ({"only": ("sf_low", "student")}, "among base, .* only=sf_low,student"),
         ({"member_images": 9, "validation_source": "test"}, "validation_source=test"),
     ],
 )
@@ -153,6 +133,46 @@ def test_controls_are_as_many_as_the_variants():
     assert controls["standard_ensemble"][0] == config.member_config("standard")
     assert {run.epochs for run in controls["base_ensemble"]} == {7}
     assert StudyConfig(out="x").control_configs() == {}
+
+
+def test_seeds_of_every_variant():
+    config = StudyConfig(
+        out="x", variants=("base", "sf_low", "no_noise"), seed=1, seeds=(0, 1), controls=True,
+        control_variant="no_noise", control_members=3,
+    )  # fmt: skip
+    trainings = config.trainings()
+    found = {name: (run.variant, run.seed, run.out) for name, run in trainings.items()}
+    assert found == {
+        **{name: (name, 1, f"x/members/{name}") for name in config.names()},
+        **{
+            f"{name}_seed0": (name, 0, f"x/members/{name}_seed0")
+            for name in config.names()
+        },
+        # Seed 1 is that of the members.
+        **{
+            f"{name}_seed{seed}": (name, seed, f"x/controls/{name}_seed{seed}")
+            for name in ("base", "no_noise")
+            for seed in (2, 3)
+        },
+    }
+    lineup = chain.study_lineup(config)
+    assert lineup.members == ("sf_low", "no_noise") and lineup.baseline == "base"
+    assert lineup.seeds == {
+        "base": ("base", "base_seed0"),
+        "sf_low": ("sf_low", "sf_low_seed0"),
+        "no_noise": ("no_noise", "no_noise_seed0"),
+        "ensemble": ("ensemble", "ensemble_seed0"),
+    }
+    assert lineup.ensembles == {
+        "ensemble": ("sf_low", "no_noise"),
+        "ensemble_seed0": ("sf_low_seed0", "no_noise_seed0"),
+        "base_ensemble": ("base", "base_seed2", "base_seed3"),
+        "no_noise_ensemble": ("no_noise", "no_noise_seed2", "no_noise_seed3"),
+    }
+    assert [Path(path).name for path in config.student_config().members] == [
+        "sf_low", "no_noise",
+    ]  # fmt: skip
+    assert config.student_config().seed == 1
 
 
 def test_sets_of_variants():

@@ -19,8 +19,8 @@ class Lineup:
             ensembles only. Defaults to no ensembles.
         average: str. What ensembles average: `"logits"` or `"probabilities"`. Defaults
             to `"logits"`.
-        variants: mapping from model to the name of its variant. Models of one variant
-            are summarised as training seeds. Defaults to no variants.
+        variants: mapping from model or ensemble to the name of its variant. Those of
+            one variant are summarised as training seeds. Defaults to no variants.
 
     Raises:
         ValueError: if a name is unknown or given twice, or an ensemble has no members.
@@ -114,19 +114,28 @@ class Lineup:
     def members(self) -> tuple[str, ...]:
         """The models whose diversity is shown: the ensembles' members, or all members.
 
-        An ensemble with hidden members is left out.
+        An ensemble with hidden members is left out, and so are further seeds of one.
         """
-        shown = [p for p in self.ensembles.values() if set(p) <= set(self.models)]
+        shown = [
+            parts
+            for name, parts in self.ensembles.items()
+            if set(parts) <= set(self.models) and name not in self.further_seeds
+        ]
         if shown:
             return tuple(dict.fromkeys(member for parts in shown for member in parts))
         return tuple(m for m in self.models if self.roles[m] == "member")
 
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
-        """The models of each variant of which there are several."""
+        """The models, or ensembles, of each variant of which there are several."""
         groups: dict[str, tuple[str, ...]] = {}
-        for model in self.models:
+        for model in self.shown:
             if model in self.variants:
                 variant = self.variants[model]
                 groups[variant] = (*groups.get(variant, ()), model)
         return {v: models for v, models in groups.items() if len(models) > 1}
+
+    @property
+    def further_seeds(self) -> frozenset[str]:
+        """All of `seeds` but the first of each variant."""
+        return frozenset(m for models in self.seeds.values() for m in models[1:])

@@ -1,10 +1,12 @@
 """The whole chain: members, ensemble, student, evaluation, report, export."""
 
+import contextlib
 import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,11 +14,17 @@ from v1keras.command_line import defaults_of
 from v1keras.data import ImageDataset
 from v1keras.endings import run_to_its_end
 from v1keras.escaping import say
-from v1keras.evaluation import Lineup, RobustnessTable
+from v1keras.evaluation import CellImages, Lineup
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
-from v1keras.studies.config import BASE, StudyConfig
+from v1keras.locks import FolderInUseError, lock_folder
+from v1keras.studies.config import (
+    BASE,
+    CONTROLS_FOLDER,
+    MEMBERS_FOLDER,
+    StudyConfig,
+)
 from v1keras.studies.measure import (
     EVALUATION_FOLDER,
     contents_of_test_images,
@@ -25,25 +33,31 @@ from v1keras.studies.measure import (
     open_test_images,
 )
 from v1keras.studies.pictures import filters_section
-from v1keras.training import Run, distill, open_dataset, train, versions
-from v1keras.training.strategy import works_alone
+from v1keras.studies.trainings import open_trainings, train_free
+from v1keras.training import Run, distill, open_dataset, versions
+from v1keras.training.strategy import refuse_workers
 
 _STUDY_FILE = "study.json"
 _STUDENT = "student"
+# Where a study is kept, and what one process does of it, do not change what it is.
+_NOT_PART_OF_A_STUDY = ("out", "only")
 # What an exported student must reach at least. It tells a trained model from a broken
 # one; how good is good enough, only a user can say.
 _TIMES_CHANCE = 2.0
 
 
-@works_alone("runs a study")
-def run_study(config: StudyConfig) -> Path:
+def run_study(config: StudyConfig) -> Path | None:
     """Trains, distils, evaluates, reports and exports; resumes where it stopped.
+
+    Several processes may run one study at the same time, on machines that share its
+    folder: each trains members that no other works on, and one of them goes on with the
+    student when all are finished.
 
     Args:
         config: `StudyConfig`.
 
     Returns:
-        Path of `report.html`.
+        Path of `report.html`, or None if the rest is left to other processes.
 
     Raises:
         FileExistsError: if `config.out` is something else than this study.
@@ -67,97 +81,104 @@ def run_study(config: StudyConfig) -> Path:
     'report.html'
     """
     started = time.monotonic()
+    refuse_workers(config.strategy)
+    record = {"settings": _settings(config)}
+    stored = _claim(config)
+    dataset = open_dataset(config)
+    images = open_test_images(config, dataset)
+    open_trainings(config, dataset)
+    if stored != record:
+        # Only now: what is refused leaves nothing behind.
+        with lock_folder(config.out, "begins a study", wait=True):
+            _claim(config)
+            write_json(Path(config.out) / _STUDY_FILE, record)
+    runs = train_free(config, dataset)
+    if runs is None:
+        return None
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock_folder(config.out, "finishes a study"))
+        except FolderInUseError as error:
+            say("", f"All members are trained; {error.holder} there.")
+            return None
+        report = _finish(config, dataset, images, runs)
+    minutes = (time.monotonic() - started) / 60
+    say("", f"{report}: open it in a browser. ({minutes:.1f} minutes)")
+    return report
+
+
+def _claim(config: StudyConfig) -> dict[str, Any] | None:
+    """The record of the study if it was begun before."""
     out = Path(config.out)
+    # Runs that were trained elsewhere may have been put there before the study.
+    placed = (MEMBERS_FOLDER, CONTROLS_FOLDER)
+    if out.is_dir() and all(
+        path.name in placed or path.name[0] == "." for path in out.iterdir()
+    ):
+        return None
     settings = _settings(config)
-    claim(
+    del settings["seeds"]  # more of them may be added to a study
+    return claim(
         out,
         _STUDY_FILE,
         {"settings": settings},
         what="study",
         defaults={"settings": defaults_of(StudyConfig)},
     )
-    dataset = open_dataset(config)
-    images = open_test_images(config, dataset)
-    # Only now: a refused data set leaves nothing behind.
-    write_json(out / _STUDY_FILE, {"settings": settings})
-    runs = _train_all(config, dataset)
-    controls = _train_controls(config, dataset)
-    every = dict(runs)
-    for members in controls.values():
-        every |= members
-    table = _evaluate(config, dataset, runs, controls, every)
+
+
+def _finish(
+    config: StudyConfig,
+    dataset: ImageDataset,
+    images: CellImages,
+    trained: dict[str, Run],
+) -> Path:
+    """All that comes after the members, by one process."""
+    say("", f"{_STUDENT}, taught by the ensemble of {len(config.members())}")
+    members = {name: trained[name] for name in config.members()}
+    student = distill(config.student_config(), dataset, list(members.values()))
+    keras.backend.clear_session()
+    runs = {**{name: trained[name] for name in config.names()}, _STUDENT: student}
+    every = {**trained, _STUDENT: student}
+    table = measure_test_images(config, dataset, every, study_lineup(config))
     sections = [filters_section(runs)]
     if config.member_images:
-        members = {name: runs[name] for name in config.members()}
         sections.insert(0, members_on_held_out_images(config, dataset, members))
     report = write_report(
-        out,
+        config.out,
         table,
         title=f"V1 front-ends on {Path(dataset.name).name}",
         **contents_of_test_images(config, images, every, table),
         sections=sections,
         settings={
-            **{k: v for k, v in settings.items() if v not in (None, [])},
+            **{k: v for k, v in _settings(config).items() if v not in (None, [])},
             "versions": versions(),
         },
     )
     if config.export:
-        _export(config, runs[_STUDENT])
-    minutes = (time.monotonic() - started) / 60
-    say("", f"{report}: open it in a browser. ({minutes:.1f} minutes)")
+        _export(config, student)
     return report
 
 
-def _train_all(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run]:
-    names = config.names()
-    runs = {}
-    for number, name in enumerate(names, start=1):
-        say("", f"[{number}/{len(names) + 1}] {name}")
-        runs[name] = train(config.member_config(name), dataset)
-        # Graphs and weights of the last model would stay in memory otherwise.
-        keras.backend.clear_session()
-    say(
-        "",
-        f"[{len(names) + 1}/{len(names) + 1}] {_STUDENT}, taught by the ensemble of "
-        f"{len(config.members())}",
-    )
-    members = [runs[name] for name in config.members()]
-    runs[_STUDENT] = distill(config.student_config(), dataset, members)
-    keras.backend.clear_session()
-    return runs
-
-
-def _train_controls(
-    config: StudyConfig, dataset: ImageDataset
-) -> dict[str, dict[str, Run]]:
-    """The members of each control ensemble, by its name."""
-    controls = {}
+def study_lineup(config: StudyConfig) -> Lineup:
+    """Every seed of every variant, the student, the ensemble of each seed, controls."""
+    variants, ensembles = {}, {}
+    for seed in config.every_seed():
+        own = {
+            name: config.run_name(name, seed) for name in (*config.names(), ENSEMBLE)
+        }
+        ensembles[own[ENSEMBLE]] = tuple(own[name] for name in config.members())
+        variants |= {run: name for name, run in own.items()}
     for ensemble, configs in config.control_configs().items():
-        say("", f"{ensemble}: {len(configs)} seeds")
-        controls[ensemble] = {}
-        for each in configs:
-            run = train(each, dataset)
-            controls[ensemble][run.name] = run
-            keras.backend.clear_session()
-    return controls
-
-
-def _evaluate(
-    config: StudyConfig,
-    dataset: ImageDataset,
-    runs: dict[str, Run],
-    controls: dict[str, dict[str, Run]],
-    every: dict[str, Run],
-) -> RobustnessTable:
-    ensembles = {ENSEMBLE: config.members()}
-    ensembles |= {name: tuple(members) for name, members in controls.items()}
-    lineup = Lineup(
-        tuple(runs),
-        baseline=BASE if BASE in runs else None,
+        ensembles[ensemble] = tuple(Path(each.out).name for each in configs)
+    models = tuple(run for run in variants if run not in ensembles)
+    return Lineup(
+        (*models, _STUDENT),
+        baseline=BASE if BASE in models else None,
         students=(_STUDENT,),
         ensembles=ensembles,
+        variants=variants,
     )
-    return measure_test_images(config, dataset, every, lineup)
 
 
 def _export(config: StudyConfig, student: Run) -> None:
@@ -196,7 +217,6 @@ def _count(folder: Path) -> int:
 
 
 def _settings(config: StudyConfig) -> dict:
-    """Settings as they look after a round-trip through JSON."""
+    """Settings that make the study, as they look after a round-trip through JSON."""
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
-    del settings["out"]
-    return settings
+    return {k: v for k, v in settings.items() if k not in _NOT_PART_OF_A_STUDY}

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from v1keras.command_line import check_values, option, require, with_presets
@@ -13,6 +15,7 @@ from v1keras.training.config import STRATEGIES, TeachingSettings, TrainingSettin
 from v1keras.v1 import NORMALIZING_VARIANTS, VARIANTS, get_variant
 
 BASE = "base"
+MEMBERS_FOLDER, CONTROLS_FOLDER = "members", "controls"
 _SETS = {
     "paper": (*VARIANTS,),
     "normalizing": (BASE, *NORMALIZING_VARIANTS),
@@ -60,6 +63,7 @@ _PRESETS = {"none": {}, "quick": _QUICK, "paper": _PAPER}
 
 # Options under the headings of `--help`.
 _study = functools.partial(option, group="study")
+_jobs = functools.partial(option, group="jobs")
 _output = functools.partial(option, group="output")
 _choice = functools.partial(option, group="choice")
 _data = functools.partial(option, group="data")
@@ -111,6 +115,11 @@ class StudyConfig(
         "Variants to train. paper: base and the eight of the paper; normalizing: base "
         "and those that normalise light or contrast; all: both.",
     )
+    seeds: tuple[int, ...] = _study(
+        (),
+        "Train every variant with each of these seeds, and report what they spread. "
+        "--seed is one of them: its variants make the ensemble that teaches the student.",
+    )
     base_epochs: int | None = _study(
         None, "Epochs of the plain CNN; by default those of the members."
     )
@@ -137,6 +146,11 @@ class StudyConfig(
         "Analyse what each member adds to the ensemble on up to N held-out training "
         "images, corrupted here; 0 for no analysis.",
     )
+    only: tuple[str, ...] = _jobs(
+        (),
+        "Train only these members, where no other process does: names as in members/ "
+        "and controls/. Whoever finishes the last one goes on with the student.",
+    )
     export: bool = _output(True, "Export the student at the end.")
     min_accuracy: float | None = _output(
         None,
@@ -151,6 +165,11 @@ class StudyConfig(
             get_variant(name)
         different = len(set(self.variants)) == len(self.variants)
         require(self, "variants", different, "different from each other")
+        require(self, "seeds", min(self.seeds, default=0) >= 0, "at least 0")
+        different = len(set(self.seeds)) == len(self.seeds)
+        require(self, "seeds", different, "different from each other")
+        own = not self.seeds or self.seed in self.seeds
+        require(self, "seeds", own, f"seeds among which is --seed={self.seed}")
         ensemble = len(self.members()) >= 2
         require(self, "variants", ensemble, "at least two with a V1 front-end")
         front_end = get_variant(self.control_variant).v1
@@ -163,8 +182,9 @@ class StudyConfig(
         require(self, "validation_source", held_out, "fold with --member_images")
         # Refuse now what would be refused after hours of training.
         self.student_config()
-        for name in self.names():
-            self.member_config(name)
+        known = self.trainings()
+        only = all(name in known for name in self.only)
+        require(self, "only", only, f"among {', '.join(known)}")
 
     def names(self) -> tuple[str, ...]:
         """All variants to train."""
@@ -174,6 +194,24 @@ class StudyConfig(
     def members(self) -> tuple[str, ...]:
         """The variants that make the ensemble: those with a V1 front-end."""
         return tuple(name for name in self.names() if get_variant(name).v1)
+
+    def trainings(self) -> dict[str, TrainConfig]:
+        """All trainings but the student's: by their names, each once."""
+        members = [
+            self.member_config(name, seed)
+            for seed in self.every_seed()
+            for name in self.names()
+        ]
+        controls = itertools.chain(*self.control_configs().values())
+        return {Path(each.out).name: each for each in (*members, *controls)}
+
+    def every_seed(self) -> tuple[int, ...]:
+        """The seeds that every variant is trained with, that of the ensemble first."""
+        return tuple(dict.fromkeys((self.seed, *self.seeds)))
+
+    def run_name(self, name: str, seed: int) -> str:
+        """What the training of a variant with a seed is called."""
+        return name if seed == self.seed else f"{name}_seed{seed}"
 
     def control_configs(self) -> dict[str, tuple[TrainConfig, ...]]:
         """The trainings of each control ensemble, by its name."""
@@ -187,22 +225,25 @@ class StudyConfig(
         }
 
     def _control_config(self, name: str, seed: int) -> TrainConfig:
-        config = self.member_config(name)
-        if seed == self.seed and name in self.names():
+        config = self.member_config(name, seed)
+        if seed in self.every_seed() and name in self.names():
             return config
-        out = f"{self.out}/controls/{name}_seed{seed}"
-        return dataclasses.replace(config, out=out, seed=seed)
+        out = f"{self.out}/{CONTROLS_FOLDER}/{name}_seed{seed}"
+        return dataclasses.replace(config, out=out)
 
-    def member_config(self, name: str) -> TrainConfig:
-        """The training of one variant."""
+    def member_config(self, name: str, seed: int | None = None) -> TrainConfig:
+        """The training of one variant, by default with `self.seed`."""
+        seed = self.seed if seed is None else seed
         settings = settings_of(self, TrainingSettings)
         if not get_variant(name).v1:
             # A plain CNN has no V1 to change.
             settings |= dict.fromkeys(self.variant_overrides())
             settings["epochs"] = self.base_epochs or self.epochs
-        return TrainConfig(
-            **{**settings, "variant": name, "out": f"{self.out}/members/{name}"}
-        )
+        own = {"variant": name, "seed": seed, "out": self._member_folder(name, seed)}
+        return TrainConfig(**{**settings, **own})
+
+    def _member_folder(self, name: str, seed: int) -> str:
+        return f"{self.out}/{MEMBERS_FOLDER}/{self.run_name(name, seed)}"
 
     def student_config(self) -> DistillConfig:
         """The training of the student."""
@@ -210,7 +251,9 @@ class StudyConfig(
             **{
                 **settings_of(self, TrainingSettings),
                 "variant": self.student_variant,
-                "members": tuple(f"{self.out}/members/{n}" for n in self.members()),
+                "members": tuple(
+                    self._member_folder(name, self.seed) for name in self.members()
+                ),
                 "epochs": self.student_epochs or self.epochs,
                 "batch_size": self.student_batch_size or self.batch_size,
                 **settings_of(self, TeachingSettings),

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "conversion": ["convert"],
         "config": ["ConvertConfig", "DistillConfig", "TrainConfig"],
-        "fit": ["distill", "open_dataset", "train"],
+        "fit": ["distill", "open_dataset", "open_finished", "train"],
         "noise_warmup": ["NoiseWarmup"],
         "optimizer": ["L2SGD"],
         "run": ["Run", "check_same_classes", "versions"],

@@ -206,6 +206,24 @@ def distill(
         )
 
 
+def open_finished(config: TrainConfig, dataset: ImageDataset) -> Run | None:
+    """The finished run of a training; nothing is trained.
+
+    Args:
+        config: `TrainConfig`.
+        dataset: `ImageDataset`. The opened data set.
+
+    Returns:
+        `Run`, or None if its training has not begun or is not finished.
+
+    Raises:
+        FileExistsError: if `config.out` is something else than this run, or was begun
+            with other data.
+    """
+    _, run = _open(config, "member", dataset)
+    return run if run is not None and run.is_finished else None
+
+
 def _teacher(members: Sequence[Run]) -> keras.Model:
     return build_ensemble([run.load_model() for run in members], name="teacher")
 

@@ -174,16 +174,28 @@ def works_alone(doing: str) -> Callable[[Callable], Callable]:
     """
 
     def alone(config) -> contextlib.AbstractContextManager:
-        count = get_workers(config.strategy).count
-        if count > 1:
-            raise ValueError(
-                "Several workers can share train, distill and evaluate only; here "
-                "`strategy` must be none or mirrored. Received: "
-                f"strategy={config.strategy} with {count} workers"
-            )
+        refuse_workers(config.strategy)
         return lock_folder(config.out, doing)
 
     return runs_within(alone)
+
+
+def refuse_workers(strategy: str) -> None:
+    """Refuses several workers, for commands that cannot share their work so.
+
+    Args:
+        strategy: str; see `get_workers`.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    count = get_workers(strategy).count
+    if count > 1:
+        raise ValueError(
+            "Several workers can share train, distill and evaluate only; here "
+            "`strategy` must be none or mirrored. Received: "
+            f"strategy={strategy} with {count} workers"
+        )
 
 
 def wait_for_all(workers: Workers) -> None:

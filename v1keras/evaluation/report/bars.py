@@ -1,7 +1,7 @@
 """Charts of bars: gains per category, for a page and as a picture."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -15,7 +15,7 @@ from v1keras.evaluation.report.order import bar_order, is_strong
 from v1keras.evaluation.report.palette import Style, colour_class, model_styles
 from v1keras.evaluation.report.svg import PIXEL, STYLE, axes_within, short_name
 from v1keras.evaluation.report.wording import signed
-from v1keras.evaluation.robustness import RobustnessTable
+from v1keras.evaluation.robustness import Estimate, RobustnessTable
 from v1keras.files import atomic_write
 
 # A panel of the bar chart: its width, that of the names, and the height of a row.
@@ -37,27 +37,29 @@ def gain_bars(table: RobustnessTable, group: str) -> Bars:
     Returns:
         `Bars`.
     """
-    models = bar_order(table)
+    rows = bar_rows(table)
     measure = "gain" if table.baseline else "accuracy"
     estimates = {
-        (model, name): getattr(table.groups[model, name], measure)
-        for model in models
-        for name in table.summary_groups
+        (models, each): _over_seeds(
+            [getattr(table.groups[model, each], measure) for model in models]
+        )
+        for models in rows
+        for each in table.summary_groups
     }
     ends = [end for _, *interval in estimates.values() for end in interval]
     # No accuracy lies further below another one than 100 %.
     low = max(min([0.0, *filter(np.isfinite, ends)]), -1.0)
     high = max([low + 0.01, 0.01, *filter(np.isfinite, ends)])
     bars = []
-    for model in models:
-        value, *interval = estimates[model, group]
+    for models, name in rows.items():
+        value, *interval = estimates[models, group]
         text = f"{signed(value) if table.baseline else f'{100 * value:.1f}'} %"
         if not np.isfinite(value):
             text, value, interval = "–", 0.0, (0.0, 0.0)
-        guesses = table.at_chance(model, group)
-        colour = AT_CHANCE if guesses else colour_class(table, model)
-        strong = is_strong(table, model)
-        bars.append(Bar(model, text, value, *interval, colour, strong))
+        guesses = any(table.at_chance(model, group) for model in models)
+        colour = AT_CHANCE if guesses else colour_class(table, models[0])
+        strong = is_strong(table, models[0])
+        bars.append(Bar(name, text, value, *interval, colour, strong))
     places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
     ticks = tuple(
         (place, signed(place) if table.baseline else f"{100 * place:.0f}")
@@ -71,6 +73,29 @@ def gain_bars(table: RobustnessTable, group: str) -> Bars:
     return Bars(
         tuple(bars), low, high, ticks, chance if low <= chance <= high else None
     )
+
+
+def bar_rows(table: RobustnessTable) -> dict[tuple[str, ...], str]:
+    """The name of each bar by its models, in the order of the bars.
+
+    A bar stands for one model, or for all training seeds of a variant.
+    """
+    seeds = table.lineup.seeds
+    variants = {model: variant for variant, group in seeds.items() for model in group}
+    rows = {}
+    for model in bar_order(table):
+        variant = variants.get(model)
+        rows[seeds.get(variant, (model,))] = variant or model
+    return rows
+
+
+def _over_seeds(estimates: Sequence[Estimate]) -> Estimate:
+    """The estimate of one model; of several, mean and one standard deviation around."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values = [estimate.value for estimate in estimates]
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
+    return Estimate(mean, mean - std, mean + std)
 
 
 def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
@@ -88,7 +113,7 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
     styles[AT_CHANCE] = _CHANCE_STYLE
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
-    bars = _ROW * len(bar_order(table))
+    bars = _ROW * len(bar_rows(table))
     width, height = _PANEL * columns, (bars + 60) * rows + 30
     with matplotlib.rc_context(STYLE):
         figure = Figure((width * PIXEL, height * PIXEL))
@@ -105,6 +130,8 @@ def write_bar_chart(path: str | os.PathLike, table: RobustnessTable) -> None:
             if table.baseline
             else "Accuracy in %, with 95 % intervals; plain grey and dashes: chance"
         )
+        if table.lineup.seeds:
+            what += "; of several seeds mean ± standard deviation"
         figure.text(0.01, 1 - 14 / height, what, va="center")
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=144, facecolor="white")

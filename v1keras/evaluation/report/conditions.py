@@ -37,6 +37,11 @@ def gains_section(table: RobustnessTable) -> Section:
         "chance, where it is on the scale; plain grey bars are of models whose accuracy "
         "has an interval that includes it."
     )
+    if table.lineup.seeds:
+        note += (
+            " A bar of a variant that was trained with several seeds is their mean, with "
+            "a thin line of one standard deviation over seeds to each side."
+        )
     title = "Accuracy per category"
     if table.baseline is not None:
         title = f"Gain over {table.baseline} per category"

@@ -187,7 +187,8 @@ def _headline(
     sentences = []
     for model in bar_order(table):
         result = table.groups[model, MEAN]
-        if not is_strong(table, model) or not np.isfinite(result.gain.value):
+        further = model in table.lineup.further_seeds
+        if further or not is_strong(table, model) or not np.isfinite(result.gain.value):
             continue
         value, low, high = map(signed, result.gain)
         beaten = reached > result.accuracy.value

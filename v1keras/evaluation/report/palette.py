@@ -119,10 +119,9 @@ def model_styles(table: RobustnessTable) -> dict[str, Style]:
     styles = {}
     for model in table.models:
         role = table.roles[model]
-        if role in ("ensemble", "student"):
-            name = role if first[role] == model else model
-        else:
-            name = table.lineup.variants.get(model, model)
+        name = table.lineup.variants.get(model, model)
+        if role in ("ensemble", "student") and first[role] == model:
+            name = role
         if name not in named:
             named[name] = STYLES.get(name) or next(spare)
         styles[model] = named[name]
