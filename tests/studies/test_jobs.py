@@ -14,9 +14,13 @@ import time
 import numpy as np
 import pytest
 
+from v1keras.command_line import defaults_of
 from v1keras.locks import lock_folder
 from v1keras.studies import StudyConfig, run_study
 from v1keras.training import Run, train
+
+# What comes after the members, as short as it can be.
+SHORT = {"corrupted": "none", "export": False}
 
 
 def start(config: StudyConfig, number: int) -> subprocess.Popen:
@@ -24,7 +28,7 @@ def start(config: StudyConfig, number: int) -> subprocess.Popen:
     flags = [
         f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
         for name, value in vars(config).items()
-        if value != getattr(StudyConfig, name, None)
+        if value != defaults_of(StudyConfig).get(name)
     ]
     paths = os.pathsep.join(sys.path)
     return subprocess.Popen(
@@ -38,7 +42,7 @@ def start(config: StudyConfig, number: int) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed(small, tmp_path):
-    config = StudyConfig(**{**small, "epochs": 4, "max_images": 2, "export": False})
+    config = StudyConfig(**{**small, "epochs": 4, **SHORT})
     members = tmp_path / "study" / "members"
     killed, other = start(config, 2), start(config, 0)
     history = members / "sf_low" / "history.csv"
@@ -63,7 +67,7 @@ def test_two_processes_of_which_one_is_killed(small, tmp_path):
 
 
 def test_only_what_is_free_is_trained(small, tmp_path, capsys):
-    small = {**small, "max_images": 2, "export": False}
+    small = {**small, **SHORT}
     config = StudyConfig(**small, only=("sf_low", "no_noise"))
     members = tmp_path / "study" / "members"
     with lock_folder(members / "no_noise", "trains"):
@@ -101,13 +105,13 @@ def test_only_what_is_free_is_trained(small, tmp_path, capsys):
     with (evaluation / "seeds.csv").open() as file:
         seeds = {row["variant"]: row for row in csv.DictReader(file)}
     with (evaluation / "summary.csv").open() as file:
-        summary = {row["model"]: float(row["mean"]) for row in csv.DictReader(file)}
+        summary = {row["model"]: float(row["clean"]) for row in csv.DictReader(file)}
     assert list(seeds) == ["base", "no_noise", "sf_low", "ensemble"]
     for name, row in seeds.items():
         both = [summary[name], summary[f"{name}_seed3"]]
-        assert float(row["mean_mean"]) == pytest.approx(np.mean(both), abs=2e-6)
+        assert float(row["clean_mean"]) == pytest.approx(np.mean(both), abs=2e-6)
         spread = np.std(both, ddof=1)
-        assert float(row["mean_std"]) == pytest.approx(spread, abs=2e-6)
+        assert float(row["clean_std"]) == pytest.approx(spread, abs=2e-6)
 
 
 def test_runs_may_be_placed_before_the_study_begins(small, tmp_path):

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "chain": ["run_study"],
         "choice": ["Choice", "choose_ensemble", "format_choice"],
         "config": ["ChooseConfig", "RecommendConfig", "StudyConfig"],
+        "plan": ["Plan", "PlannedTrainings", "format_plan", "plan_study"],
         "recipes": ["AblationConfig"],
         "recommendation": [
             "Recommendation",

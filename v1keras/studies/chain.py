@@ -23,6 +23,7 @@ from v1keras.studies.config import (
     BASE,
     CONTROLS_FOLDER,
     MEMBERS_FOLDER,
+    STUDENT,
     StudyConfig,
 )
 from v1keras.studies.measure import (
@@ -38,9 +39,8 @@ from v1keras.training import Run, distill, open_dataset, versions
 from v1keras.training.strategy import refuse_workers
 
 _STUDY_FILE = "study.json"
-_STUDENT = "student"
 # Where a study is kept, and what one process does of it, do not change what it is.
-_NOT_PART_OF_A_STUDY = ("out", "only")
+_NOT_PART_OF_A_STUDY = ("out", "only", "plan")
 # What an exported student must reach at least. It tells a trained model from a broken
 # one; how good is good enough, only a user can say.
 _TIMES_CHANCE = 2.0
@@ -87,6 +87,8 @@ def run_study(config: StudyConfig) -> Path | None:
     dataset = open_dataset(config)
     images = open_test_images(config, dataset)
     open_trainings(config, dataset)
+    if config.preset == "paper":
+        say(_warn_of_days(config, dataset))
     if stored != record:
         # Only now: what is refused leaves nothing behind.
         with lock_folder(config.out, "begins a study", wait=True):
@@ -105,6 +107,15 @@ def run_study(config: StudyConfig) -> Path | None:
     minutes = (time.monotonic() - started) / 60
     say("", f"{report}: open it in a browser. ({minutes:.1f} minutes)")
     return report
+
+
+def _warn_of_days(config: StudyConfig, dataset: ImageDataset) -> str:
+    trainings = (*config.trainings().values(), config.student_config())
+    images = dataset.sizes["train"] * sum(each.epochs for each in trainings)
+    return (
+        f"{len(trainings)} trainings, which are shown {images} images in all. At the size "
+        "of the paper's this takes days on a GPU; --plan estimates it."
+    )
 
 
 def _claim(config: StudyConfig) -> dict[str, Any] | None:
@@ -134,12 +145,12 @@ def _finish(
     trained: dict[str, Run],
 ) -> Path:
     """All that comes after the members, by one process."""
-    say("", f"{_STUDENT}, taught by the ensemble of {len(config.members())}")
+    say("", f"{STUDENT}, taught by the ensemble of {len(config.members())}")
     members = {name: trained[name] for name in config.members()}
     student = distill(config.student_config(), dataset, list(members.values()))
     keras.backend.clear_session()
-    runs = {**{name: trained[name] for name in config.names()}, _STUDENT: student}
-    every = {**trained, _STUDENT: student}
+    runs = {**{name: trained[name] for name in config.names()}, STUDENT: student}
+    every = {**trained, STUDENT: student}
     table = measure_test_images(config, dataset, every, study_lineup(config))
     sections = [filters_section(runs)]
     if config.member_images:
@@ -173,9 +184,9 @@ def study_lineup(config: StudyConfig) -> Lineup:
         ensembles[ensemble] = tuple(Path(each.out).name for each in configs)
     models = tuple(run for run in variants if run not in ensembles)
     return Lineup(
-        (*models, _STUDENT),
+        (*models, STUDENT),
         baseline=BASE if BASE in models else None,
-        students=(_STUDENT,),
+        students=(STUDENT,),
         ensembles=ensembles,
         variants=variants,
     )
@@ -187,7 +198,7 @@ def _export(config: StudyConfig, student: Run) -> None:
     `export` builds on `v1keras`, so it is called as its users call it. A student that it
     refuses does not fail the study, whose report says how good the student is.
     """
-    target = Path(config.out) / "serving" / _STUDENT
+    target = Path(config.out) / "serving" / STUDENT
     if target.is_dir() and any(path.name.isdecimal() for path in target.iterdir()):
         return
     say("", "Export of the student")

@@ -15,6 +15,7 @@ from v1keras.training.config import STRATEGIES, TeachingSettings, TrainingSettin
 from v1keras.v1 import NORMALIZING_VARIANTS, VARIANTS, get_variant
 
 BASE = "base"
+STUDENT = "student"
 MEMBERS_FOLDER, CONTROLS_FOLDER = "members", "controls"
 _SETS = {
     "paper": (*VARIANTS,),
@@ -146,6 +147,11 @@ class StudyConfig(
         "Analyse what each member adds to the ensemble on up to N held-out training "
         "images, corrupted here; 0 for no analysis.",
     )
+    plan: bool = _jobs(
+        False,
+        "Measure some steps of each kind of training, say what the study takes, and end; "
+        "nothing is written into --out.",
+    )
     only: tuple[str, ...] = _jobs(
         (),
         "Train only these members, where no other process does: names as in members/ "
@@ -257,7 +263,7 @@ class StudyConfig(
                 "epochs": self.student_epochs or self.epochs,
                 "batch_size": self.student_batch_size or self.batch_size,
                 **settings_of(self, TeachingSettings),
-                "out": f"{self.out}/student",
+                "out": f"{self.out}/{STUDENT}",
             }
         )
 
