@@ -6,6 +6,7 @@ import dataclasses
 import doctest
 import importlib
 import itertools
+import os
 import re
 import runpy
 import shutil
@@ -20,7 +21,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 import v1keras
-from v1keras import command_line
+from v1keras import command_line, studies
 from v1keras.data import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -189,6 +190,35 @@ def test_the_commands_of_a_page_parse(page, tmp_path, capsys):
         )
         assert code == 0, f"{call}\n{capsys.readouterr().err}"
         assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("script", ["shell.sh", "slurm.sh"])
+def test_the_scripts_for_clusters_run_studies(script, tmp_path):
+    (notes := tmp_path / "notes").touch()
+    programs = {"bin/python": NOTE, "bin/srun": '#!/bin/bash\n"$@"\n'}
+    command = f"bash {ROOT / 'docs' / 'cluster' / script} --preset=quick --out=x"
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    run_script(tmp_path, command, programs, NOTES=notes, GPUS=2, PATH=path)
+    calls = notes.read_text(encoding="utf-8").strip().split("\n\n")
+    expected = ["-m", "v1keras.study", "--preset=quick", "--out=x"]
+    # One for each GPU, and a last one.
+    assert [call.split("\n") for call in calls] == [expected] * (
+        3 if script == "shell.sh" else 1
+    )
+
+
+def test_the_job_for_kubernetes_runs_a_study(capsys):
+    job = (ROOT / "docs" / "cluster" / "kubernetes.yaml").read_text(encoding="utf-8")
+    assert 'command: ["python", "-m", "v1keras.study"]' in job
+    flags = re.findall(r"^ +- (--.+)$", job, re.MULTILINE)
+    configs = []
+    code = command_line.run(
+        configs.append, studies.StudyConfig, flags, prog="", description=""
+    )
+    assert code == 0, capsys.readouterr().err
+    # A pod for each training but the student's.
+    count = len(configs[0].trainings())
+    assert f"completions: {count}\n" in job and f"parallelism: {count}\n" in job
 
 
 def config_and_flags(arguments: list[str]) -> tuple[type | None, list[str]]:

@@ -268,7 +268,7 @@ def test_models_at_chance_are_grey_and_chance_is_a_line(make_table, tmp_path):
 def test_seeds_of_a_variant_share_a_bar(make_table, tmp_path):
     variants = {"base": "base", "a": "v1", "b": "v1"}
     for baseline, measure in (("base", "gain"), (None, "accuracy")):
-        table = make_table(variants=variants, baseline=baseline)
+        table = make_table(variants=variants, baseline=baseline, students=["student"])
         bars = {bar.name: bar for bar in gain_bars(table, "noise").bars}
         assert list(bars)[:3] == ["ensemble", "student", "v1" if baseline else "base"]
         assert not {"a", "b"} & set(bars)

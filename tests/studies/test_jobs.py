@@ -66,6 +66,7 @@ def test_two_processes_of_which_one_is_killed(small, tmp_path):
     assert Run.open(tmp_path / "study" / "student").is_finished
 
 
+@pytest.mark.slow
 def test_only_what_is_free_is_trained(small, tmp_path, capsys):
     small = {**small, **SHORT}
     config = StudyConfig(**small, only=("sf_low", "no_noise"))
@@ -114,6 +115,7 @@ def test_only_what_is_free_is_trained(small, tmp_path, capsys):
         assert float(row["clean_std"]) == pytest.approx(spread, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_runs_may_be_placed_before_the_study_begins(small, tmp_path):
     config = StudyConfig(**small)
     member = dataclasses.replace(config.member_config("sf_low"), epochs=2)
