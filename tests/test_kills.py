@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,7 @@ MODEL = (
 STUDENT = ("v1keras.distill", *MODEL, "--variant=no_noise", "--members=MEMBERS")
 COMMANDS = {
     "train": ("v1keras.train", *MODEL, "--variant=standard"),
+    "train on": ("v1keras.train", *MODEL, "--variant=standard"),
     "live teacher": (*STUDENT, "--epochs=6"),
     "cached teacher": (*STUDENT, "--teacher_views=2", "--epochs=6"),
     "study": (
@@ -48,6 +50,8 @@ COMMANDS = {
     ),
     "export": ("export", "--run=MEMBER", "--min_accuracy=0.001", "--images=16"),
 }  # fmt: skip
+# What has been finished in the same folder before.
+BEFORE = {"train on": "--epochs=2"}
 # Clocks, and what depends on them: digests of files that hold a date, and sizes of
 # archives. The values in these files are compared themselves.
 VOLATILE = {
@@ -178,7 +182,10 @@ def test_killed_at_random_moments(name, members, tmp_path):
         for flag in COMMANDS[name]
     )
     # The same name and place, which the record and the page hold.
-    out = tmp_path / "out"
+    out, finished = tmp_path / "out", tmp_path / "finished" / "out"
+    if name in BEFORE:
+        assert Process((*command, BEFORE[name]), finished).ends_within()
+        shutil.copytree(finished, out)
     whole = Process(command, out)
     assert whole.ends_within()
     expected = content(out)
@@ -187,6 +194,8 @@ def test_killed_at_random_moments(name, members, tmp_path):
     done = 0
     while done < kills:
         attempts = 0
+        if name in BEFORE:
+            shutil.copytree(finished, out)
         while True:
             moment = generator.uniform(0, whole.seconds) if done < kills else None
             number = signal.SIGTERM if done % 3 == 1 else signal.SIGKILL

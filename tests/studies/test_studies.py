@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from v1keras import command_line
 from v1keras.studies import StudyConfig, chain, run_study
 from v1keras.training import Run
 from v1keras.v1 import get_variant
@@ -189,3 +191,21 @@ def test_sets_of_variants():
 def test_settings_survive_json():
     config = StudyConfig(out="x")
     assert json.loads(json.dumps(vars(config)))["variants"] == ["paper"]
+
+
+def test_a_study_is_repeated_by_its_record(tmp_path):
+    config = StudyConfig(
+        out="x", preset="paper", epochs=3, variants=("sf_low", "sf_mid")
+    )
+    settings = dataclasses.asdict(config)
+    (file := tmp_path / "study.json").write_text(json.dumps({"settings": settings}))
+    received = []
+    command_line.run(
+        received.append,
+        StudyConfig,
+        [f"--config={file}", "--out=y", "--seed=1"],
+        prog="",
+        description="",
+        record="study.json",
+    )
+    assert received == [dataclasses.replace(config, out="y", seed=1)]

@@ -1,6 +1,7 @@
 """Finished runs go on with further epochs, and lose nothing by it."""
 
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -91,7 +92,13 @@ def test_refused(longer, change):
         with pytest.raises(FileExistsError, match=message):
             train(change(longer, **other))
         assert checksums(longer.out) == before
-    shutil.rmtree(f"{longer.out}/checkpoint")
+    checkpoint = Path(longer.out, "checkpoint", "epoch_0002")
+    (checkpoint / "training.weights.h5").write_bytes(b"half")
+    before = checksums(longer.out)
+    with pytest.raises(ValueError, match=r"undamaged; put back a copy .*epoch_0002"):
+        train(longer)
+    assert checksums(longer.out) == before
+    shutil.rmtree(checkpoint.parent)
     before = checksums(longer.out)
     with pytest.raises(FileNotFoundError, match=r"goes on from its checkpoint/.*run w"):
         train(longer)

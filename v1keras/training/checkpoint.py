@@ -110,13 +110,15 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._epoch = 0
         self._started = 0.0
 
-    def restore(self, model: keras.Model) -> None:
+    def restore(self, model: keras.Model, *, may_begin_anew: bool = True) -> None:
         """Brings `model` to the last finished epoch, if there is one.
 
         If its checkpoint is damaged, the one before is taken, which is said.
 
         Args:
             model: the compiled Keras model that will be trained.
+            may_begin_anew: bool. Whether the user may be told how to begin anew in this
+                folder. Defaults to `True`.
 
         Raises:
             ValueError: if there are checkpoints, and none can be read.
@@ -134,9 +136,11 @@ class RunCheckpoint(keras.callbacks.Callback):
             else:
                 break
         else:
+            how = "put back a copy of it, or train in a new folder"
+            if may_begin_anew:
+                how = f"remove {folders[0].parent} to train from the start"
             raise ValueError(
-                f"A checkpoint must be undamaged; remove {folders[0].parent} to train "
-                f"from the start. Received: {'; '.join(damaged)}"
+                f"A checkpoint must be undamaged; {how}. Received: {'; '.join(damaged)}"
             )
         for each in damaged:
             say(f"{each}: resumed from {folder.name} instead.")

@@ -392,7 +392,8 @@ def _begin(
         monitor=f"val_{metrics[-1].name}",
         averages=make_averages(config),
     )
-    checkpoint.restore(model)
+    earlier = [] if run is None else run.config.get("earlier_results", [])
+    checkpoint.restore(model, may_begin_anew=not earlier)
     if config.init and not checkpoint.progress.epochs:
         learner = model.student if isinstance(model, Distiller) else model
         frozen = config.freeze is not None
@@ -401,8 +402,8 @@ def _begin(
     # behind.
     if writes:
         record = _record(config, kind, dataset, members)
-        if run is not None and "earlier_results" in run.config:
-            record["earlier_results"] = run.config["earlier_results"]
+        if earlier:
+            record["earlier_results"] = earlier
         write_json(folder / CONFIG_FILE, record)
     return checkpoint
 
