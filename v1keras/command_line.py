@@ -272,7 +272,7 @@ def _define_flags(config_class: type, record: str | None) -> flags.FlagValues:
 
 
 def _config_help(record: str) -> str:
-    return f"A {record} whose settings hold where no flag is given, to repeat its work."
+    return f"A {record} to repeat: its settings hold where no flag is given."
 
 
 def _resolve(config_class: type, values: flags.FlagValues) -> Any:
