@@ -96,7 +96,7 @@ def write_tfds(tmp_path):
     """A function that writes a prepared data set and gives its `data_dir`."""
     tfds = pytest.importorskip("tensorflow_datasets")
 
-    def write(name, splits, features):
+    def write(name, splits, features, shards=None):
         tfds.dataset_builders.store_as_tfds_dataset(
             name=name,
             version="1.0.0",
@@ -106,6 +106,7 @@ def write_tfds(tmp_path):
                 name: list(enumerate(rows)) for name, rows in splits.items()
             },
             features=tfds.features.FeaturesDict(features),
+            download_config=tfds.download.DownloadConfig(num_shards=shards),
         )
         return tmp_path
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import signal
@@ -64,6 +65,18 @@ def silence_image_libraries() -> None:
     has_moved = not hasattr(cv2, "setLogLevel")
     (cv2.utils.logging if has_moved else cv2).setLogLevel(0)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@contextlib.contextmanager
+def without_warnings_of_tensorflow() -> Iterator[None]:
+    """Keeps away what TensorFlow says to other libraries, such as of deprecations."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import pytest
 from damage import damaged, whole_images
 
 from v1keras.data.decoding import decode_image
-from v1keras.data.images import check_image, read_image
+from v1keras.data.images import ImageFiles, read_image
 
 _WHOLE = whole_images()
 _COPIES = 120
@@ -26,7 +26,7 @@ def test_damaged_images_are_read_or_refused_by_name(kind, tmp_path):
         else:
             assert image.shape == (16, 16, 3) and image.dtype == np.uint8
         try:
-            check_image(path, 16)
+            ImageFiles([path], 16).check()
         except ValueError as error:
             assert str(path) in str(error)
     # The damage is real, and not all of it stops a reader: pixels may change.

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from v1keras.data import load_dataset
+from v1keras.data import load_dataset, training_batches
+from v1keras.data.images import EncodedImages
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -92,7 +93,45 @@ def test_sets_without_labels_are_refused(write_tfds):
         load_dataset("pictures", data_dir=data_dir)
 
 
-def test_sets_that_do_not_fit_into_memory_are_refused(write_tfds):
+@pytest.mark.parametrize("memory_limit", [4.0, 0.0])
+def test_images_are_those_that_tensorflow_datasets_reads(write_tfds, memory_limit):
+    labels = [0, 1] * 10
+    splits = {"train": _examples(labels, 3), "test": _examples([1, 0, 1], 3)}
+    data_dir = write_tfds("sharded", splits, _features(), shards=3)
+    assert len(list(data_dir.glob("sharded/1.0.0/*train*"))) == 3
+    dataset = load_dataset("sharded", data_dir=data_dir, memory_limit=memory_limit)
+    whole = dataset.sources["train"]()
+    expected = tfds.load("sharded", split="train", data_dir=data_dir)
+    expected = list(tfds.as_numpy(expected))
+    np.testing.assert_array_equal(whole.labels, [row["label"] for row in expected])
+    np.testing.assert_array_equal(whole.images, [row["image"] for row in expected])
+    train = dataset.split("train")
+    assert isinstance(train.images, EncodedImages) == (memory_limit == 0)
+    batches = training_batches(train, batch_size=6)
+    for images, labels in batches.take(3):
+        np.testing.assert_array_equal(images[:, 5, 5, 0] // 10 % 2, labels)
+
+
+@pytest.mark.parametrize("memory_limit", [4.0, 0.0])
+def test_damaged_images_are_named(write_tfds, memory_limit):
+    data_dir = write_tfds("alone", {"train": _examples([0, 1] * 3, 3)}, _features())
+    dataset = load_dataset("alone", data_dir=data_dir, memory_limit=memory_limit)
+    whole = dataset.sources["all"]()  # labels and checksums are read here
+    (file,) = data_dir.glob("alone/1.0.0/*tfrecord*")
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"IHDR", b"IHDX", 2))
+    with pytest.raises(ValueError, match=r"2 images cannot be used.*, byte \d+"):
+        whole.images.check()
+    file.write_bytes(content[:-40])
+    with pytest.raises(ValueError, match=r"is damaged .*prepared again"):
+        whole.in_memory()
+
+
+def test_other_formats_are_refused(write_tfds):
     data_dir = write_tfds("alone", {"train": _examples([0, 1], 3)}, _features())
-    with pytest.raises(ValueError, match="`memory_limit` must hold all images"):
-        load_dataset("alone", data_dir=data_dir, memory_limit=0.0)
+    record = data_dir / "alone" / "1.0.0" / "dataset_info.json"
+    text = record.read_text()
+    assert '"fileFormat": "tfrecord"' in text
+    record.write_text(text.replace('"tfrecord"', '"array_record"'))
+    with pytest.raises(ValueError, match=r"stored as TFRecord.*as array_record"):
+        load_dataset("alone", data_dir=data_dir)

@@ -44,16 +44,13 @@ def chunks_of(images: Any, files: Sequence[str]) -> Iterator[Chunk]:
     """The images of a data set and their files, a few in a row."""
     for start in range(0, len(files), _IMAGES_PER_CHUNK):
         stop = min(start + _IMAGES_PER_CHUNK, len(files))
+        # Only this part is to travel to the other process.
         if isinstance(images, np.ndarray):
-            # Only this part of an array is to travel to the other process.
-            read = functools.partial(np.asarray, images[start:stop])
+            part = images[start:stop]
         else:
-            read = functools.partial(_read, images, start, stop)
+            part = images.subset(np.arange(start, stop))
+        read = functools.partial(np.asarray, part)
         yield Chunk(read, tuple(range(start, stop)), tuple(files[start:stop]))
-
-
-def _read(images: Any, start: int, stop: int) -> np.ndarray:
-    return np.asarray(images[start:stop])
 
 
 def write_chunk(config: CorruptionsConfig, chunk: Chunk) -> int:

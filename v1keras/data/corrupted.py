@@ -24,7 +24,7 @@ from v1keras.data.folders import (
     image_files,
     list_classes,
 )
-from v1keras.data.images import ImageFiles, fit_image, read_many
+from v1keras.data.images import EncodedImages, ImageFiles, fit_image, read_many
 from v1keras.data.tfds import TfdsImages, open_builder
 from v1keras.reading import read_array
 
@@ -43,7 +43,7 @@ _CIFAR10 = (
 _WITH_FURTHER_CLASSES = "frost"
 _DOWNLOAD = "fetch the data set again"
 # Images, labels and ids of a cell.
-_Cell = tuple[np.ndarray | ImageFiles, np.ndarray, Iterable[str]]
+_Cell = tuple[np.ndarray | EncodedImages, np.ndarray, Iterable[str]]
 
 
 @dataclasses.dataclass(eq=False)
@@ -142,9 +142,7 @@ class _FolderSet(CorruptedSet):
     def _read(self, source: str, severity: int) -> _Cell:
         files = list_classes(Path(source), self.class_names)
         images = ImageFiles(files.paths, self.image_size)
-        if decoded_gib(len(images), self.image_size) <= self.memory_limit:
-            images = np.asarray(images)
-        return images, files.labels, files.ids
+        return _within(self.memory_limit, images), files.labels, files.ids
 
 
 @dataclasses.dataclass(eq=False)
@@ -185,6 +183,7 @@ class _TfdsSet(CorruptedSet):
     """One configuration a cell, as `cifar10_corrupted/fog_1`."""
 
     data_dir: str | os.PathLike | None
+    memory_limit: float
 
     def _read(self, source: str, severity: int) -> _Cell:
         data = TfdsImages(open_builder(source, self.data_dir))
@@ -197,8 +196,15 @@ class _TfdsSet(CorruptedSet):
             new_label = np.array([self.class_names.index(n) for n in names], np.int32)
         data.prepare()
         split = "test" if "test" in data.builder.info.splits else "validation"
-        images, labels = data.read(split, self.image_size)
+        images, labels = data.open(split, self.image_size)
+        images = _within(self.memory_limit, images)
         return images, new_label[labels], map(str, range(len(labels)))
+
+
+def _within(memory_limit: float, images: EncodedImages) -> np.ndarray | EncodedImages:
+    """The images, decoded where that fits into a limit in GiB."""
+    fits = decoded_gib(len(images), images.image_size) <= memory_limit
+    return np.asarray(images) if fits else images
 
 
 def open_corrupted(
@@ -278,7 +284,7 @@ def open_corrupted(
     sources = _benchmark_cells(found, name, allow_partial)
     common = (name, tuple(class_names), image_size, sources)
     if not folder.is_dir():
-        return _TfdsSet(*common, data_dir)
+        return _TfdsSet(*common, data_dir, memory_limit)
     return _NpySet(*common) if archives else _FolderSet(*common, memory_limit)
 
 

@@ -19,6 +19,7 @@ from v1keras.data.folders import (
     listed,
 )
 from v1keras.data.images import (
+    EncodedImages,
     ImageFiles,
     UnusableImages,
     read_file,
@@ -59,14 +60,14 @@ class Split:
 
     Attributes:
         name: str.
-        images: uint8 RGB array (n, S, S, 3), or an `ImageFiles`, which reads like one,
+        images: uint8 RGB array (n, S, S, 3), or `EncodedImages`, which read like one,
             where the images are too many to be held in memory.
         labels: int32 array (n,).
         ids: tuple of str. A name for each image.
     """
 
     name: str
-    images: np.ndarray | ImageFiles
+    images: np.ndarray | EncodedImages
     labels: np.ndarray
     ids: tuple[str, ...]
 
@@ -95,10 +96,10 @@ class Split:
         Returns:
             A `Split` of m images.
         """
-        files = isinstance(self.images, ImageFiles)
+        encoded = isinstance(self.images, EncodedImages)
         return Split(
             name or self.name,
-            self.images.subset(indices) if files else self.images[indices],
+            self.images.subset(indices) if encoded else self.images[indices],
             self.labels[indices],
             tuple(self.ids[index] for index in indices),
         )
@@ -218,7 +219,7 @@ class ImageDataset:
         for name in self.split_names:
             try:
                 split = self.split(name)
-                if isinstance(split.images, ImageFiles):
+                if isinstance(split.images, EncodedImages):
                     split.images.check()
             except UnusableImages as error:
                 problems |= dict.fromkeys(error.problems)
@@ -243,7 +244,7 @@ class ImageDataset:
                 f"{self.name}. Received: name={name!r}"
             )
         split = self._open(name)
-        if self.keep_in_memory and isinstance(split.images, ImageFiles):
+        if self.keep_in_memory and isinstance(split.images, EncodedImages):
             split = self._opened[name] = split.in_memory()
         return split
 
@@ -570,16 +571,9 @@ def _tfds_parts(
     if set(roles) == {"test"}:
         present = np.unique(source.labels(roles["test"]))
         class_names = tuple(class_names[label] for label in present)
-    needed = decoded_gib(sum(source.count(split) for split in roles.values()), size)
-    if needed > memory_limit:
-        raise ValueError(
-            "`memory_limit` must hold all images of a set of TensorFlow Datasets: take a "
-            "smaller `image_size`, or class folders, which are read from disk. "
-            f"Received: memory_limit={memory_limit} GiB for {needed:.1f} GiB of {name}"
-        )
-
+    count = sum(source.count(split) for split in roles.values())
     sources = {
-        role: functools.partial(_read, source, role, split, size, crop, present)
+        role: functools.partial(_open_records, source, role, split, size, crop, present)
         for role, split in roles.items()
     }
     return {
@@ -589,11 +583,11 @@ def _tfds_parts(
         "crop_fraction": crop,
         "fingerprint": source.fingerprint(),
         "sources": sources,
-        "keep_in_memory": True,
+        "keep_in_memory": decoded_gib(count, size) <= memory_limit,
     }
 
 
-def _read(
+def _open_records(
     source: TfdsImages,
     role: str,
     split: str,
@@ -601,7 +595,7 @@ def _read(
     crop_fraction: float,
     present: np.ndarray,
 ) -> Split:
-    images, labels = source.read(split, size, crop_fraction)
+    images, labels = source.open(split, size, crop_fraction)
     labels = np.searchsorted(present, labels).astype(np.int32)
     return Split(
         role, images, labels, tuple(f"{split}/{i}" for i in range(len(labels)))

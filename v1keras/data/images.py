@@ -1,11 +1,13 @@
-"""Image files to uint8 RGB arrays of one size."""
+"""Encoded images to uint8 RGB arrays of one size."""
 
+import abc
+import copy
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -126,21 +128,6 @@ def read_file(path: str | os.PathLike) -> bytes:
     return Path(path).read_bytes()
 
 
-def check_image(path: str | os.PathLike, shorter_side: int) -> None:
-    """Checks the header and the end of an image file, without decoding it.
-
-    Args:
-        path: str or path. The file.
-        shorter_side: int. What its shorter side will be resized to, in pixels.
-
-    Raises:
-        ValueError: if the header is damaged, the end is missing or the image too large.
-    """
-    data = read_file(path)
-    read_header(data, str(path), shorter_side)
-    check_end(data, str(path))
-
-
 def read_many(read: Callable[[int], np.ndarray], out: np.ndarray) -> np.ndarray:
     """Fills `out[i] = read(i)` for all i, in parallel threads.
 
@@ -212,15 +199,15 @@ def read_ahead(items: Iterable[_T]) -> Iterator[_T]:
             yield item
 
 
-class ImageFiles:
-    """A stack of image files that reads like a uint8 array (N, S, S, 3).
+class EncodedImages(abc.ABC):
+    """A stack of encoded images on disk that reads like a uint8 array (N, S, S, 3).
 
-    Indexing with a slice or integers reads and decodes these files;
-    `numpy.asarray` reads all. Used in place of an array where the decoded images
-    would not fit into memory.
+    Indexing with a slice or integers reads and decodes these images; `numpy.asarray`
+    reads all. Used in place of an array where the decoded images would not fit into
+    memory.
 
     Args:
-        paths: sequence of paths.
+        places: array (N,). Where each image is.
         image_size: int. Height and width of the images in pixels.
         crop_fraction: float. See `fit_image`. Defaults to `1.0`.
     """
@@ -229,19 +216,15 @@ class ImageFiles:
     ndim = 4
 
     def __init__(
-        self,
-        paths: Sequence[str | os.PathLike],
-        image_size: int,
-        crop_fraction: float = 1.0,
+        self, places: np.ndarray, image_size: int, crop_fraction: float = 1.0
     ) -> None:
-        # Strings take a third of the memory of paths, which counts for millions.
-        self.paths = np.array([os.fspath(path) for path in paths], dtype=object)
+        self._places = places
         self.image_size = image_size
         self.crop_fraction = crop_fraction
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return len(self.paths), self.image_size, self.image_size, 3
+        return len(self._places), self.image_size, self.image_size, 3
 
     @property
     def nbytes(self) -> int:
@@ -249,17 +232,27 @@ class ImageFiles:
         return int(np.prod(self.shape))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._places)
 
     def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
-        paths = self.paths[key]
-        if isinstance(paths, str):
-            return self._read(paths)
-        out = np.empty((len(paths), *self.shape[1:]), np.uint8)
-        return read_many(lambda index: self._read(paths[index]), out)
+        places = self._places[key]
+        if np.ndim(places) == 0:
+            return self._image(places)
+        out = np.empty((len(places), *self.shape[1:]), np.uint8)
+        return read_many(lambda index: self._image(places[index]), out)
 
-    def _read(self, path: str) -> np.ndarray:
-        return read_image(path, self.image_size, self.crop_fraction)
+    def _image(self, place: Any) -> np.ndarray:
+        content, name = self._content(place)
+        image = decode_image(content, name)
+        return fit_image(image, self.image_size, name, self.crop_fraction)
+
+    @abc.abstractmethod
+    def _content(self, place: Any) -> tuple[bytes, str]:
+        """One encoded image, and what to call it in messages.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
 
     def __array__(
         self, dtype: np.dtype | None = None, copy: bool | None = None
@@ -268,14 +261,45 @@ class ImageFiles:
         return images if dtype is None else images.astype(dtype, copy=False)
 
     def check(self) -> None:
-        """Reads the files without decoding them.
+        """Reads headers and ends of the images without decoding them.
 
         Raises:
-            UnusableImages: if files are missing their header or their end.
+            UnusableImages: if images are damaged there or too large.
         """
         shorter_side = scaled_side(self.image_size, self.crop_fraction)
-        for_each(lambda index: check_image(self.paths[index], shorter_side), len(self))
 
-    def subset(self, indices: np.ndarray) -> "ImageFiles":
-        """The files at `indices`, not yet read."""
-        return ImageFiles(self.paths[indices], self.image_size, self.crop_fraction)
+        def check(index: int) -> None:
+            content, name = self._content(self._places[index])
+            read_header(content, name, shorter_side)
+            check_end(content, name)
+
+        for_each(check, len(self))
+
+    def subset(self, indices: np.ndarray) -> Self:
+        """The images at `indices`, not yet read."""
+        these = copy.copy(self)
+        these._places = self._places[indices]
+        return these
+
+
+class ImageFiles(EncodedImages):
+    """`EncodedImages` in files of their own.
+
+    Args:
+        paths: sequence of paths.
+        image_size: int. Height and width of the images in pixels.
+        crop_fraction: float. See `fit_image`. Defaults to `1.0`.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike],
+        image_size: int,
+        crop_fraction: float = 1.0,
+    ) -> None:
+        # Strings take a third of the memory of paths, which counts for millions.
+        places = np.array([os.fspath(path) for path in paths], dtype=object)
+        super().__init__(places, image_size, crop_fraction)
+
+    def _content(self, place: str) -> tuple[bytes, str]:
+        return read_file(place), place

@@ -1,16 +1,21 @@
 """Image classification sets of TensorFlow Datasets."""
 
 import hashlib
-import itertools
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from v1keras.data.decoding import decode_image
-from v1keras.data.images import fit_image, read_many
+from v1keras.data.images import EncodedImages
+from v1keras.quiet import without_warnings_of_tensorflow
 
 _EXAMPLES_PER_CHUNK = 2048
+# Bytes around a record: its size (8) with a checksum (4), and a checksum behind it.
+_HEADER, _CHECKSUM = 12, 4
+_PLACE = np.dtype([("file", np.int32), ("start", np.int64), ("size", np.int64)])
+_PREPARE = "remove the folder of the data set, and it is prepared again"
 
 
 def open_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
@@ -58,6 +63,7 @@ class TfdsImages:
     def __init__(self, builder: Any) -> None:
         self.builder = builder
         self.image_key, self.label_key = self._keys()
+        self._scans: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def _keys(self) -> tuple[str, str]:
         import tensorflow_datasets as tfds
@@ -91,7 +97,8 @@ class TfdsImages:
         """Downloads and prepares the data set if that has not been done.
 
         Raises:
-            ValueError: if that takes a package that is not installed.
+            ValueError: if that takes a package that is not installed, or it is stored
+                in another format than TFRecord.
         """
         try:
             self.builder.download_and_prepare()
@@ -100,6 +107,11 @@ class TfdsImages:
                 "`name` must be a set whose packages are installed. "
                 f"Received: name={self.builder.name} ({error})"
             ) from error
+        if (form := self.builder.info.file_format.value) != "tfrecord":
+            raise ValueError(
+                "`name` must be a set that is stored as TFRecord, the default of "
+                f"TensorFlow Datasets. Received: {self.builder.info.full_name} as {form}"
+            )
 
     def roles(self) -> dict[str, str]:
         """Names of its splits by their role here.
@@ -128,17 +140,12 @@ class TfdsImages:
         return {"test": labelled[0]}
 
     def _is_labelled(self, split: str) -> bool:
-        first = next(self._examples(split), None)
-        return first is not None and int(first[self.label_key]) >= 0
+        first = next(self._examples(split, 1), None)
+        return first is not None and int(first[self.label_key][0]) >= 0
 
     def count(self, split: str) -> int:
         """The number of images in a split."""
         return self.builder.info.splits[split].num_examples
-
-    def labels(self, split: str) -> np.ndarray:
-        """The labels of a split in its order, int32 (n,); its images are not decoded."""
-        labels = (int(example[self.label_key]) for example in self._examples(split))
-        return np.fromiter(labels, np.int32, count=self.count(split))
 
     def fingerprint(self) -> str:
         """SHA-256 digest over name, version and the size of every split."""
@@ -148,10 +155,14 @@ class TfdsImages:
             parts += [name, str(split.num_examples), str(split.num_bytes)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def read(
+    def labels(self, split: str) -> np.ndarray:
+        """The labels of a split in its order, int32 (n,)."""
+        return self._scan(split)[0]
+
+    def open(
         self, split: str, image_size: int, crop_fraction: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a split into memory.
+    ) -> tuple["TfdsRecords", np.ndarray]:
+        """Opens a split without decoding its images.
 
         Args:
             split: str. Its name in TensorFlow Datasets.
@@ -159,33 +170,98 @@ class TfdsImages:
             crop_fraction: float. See `fit_image`. Defaults to `1.0`.
 
         Returns:
-            A tuple `(images, labels)`: uint8 (n, image_size, image_size, 3) and int32
-            (n,).
+            A tuple `(images, labels)`: `TfdsRecords` and int32 (n,).
         """
-        count = self.count(split)
-        images = np.empty((count, image_size, image_size, 3), np.uint8)
-        labels = np.empty(count, np.int32)
-        examples = self._examples(split)
-        for start in range(0, count, _EXAMPLES_PER_CHUNK):
-            chunk = list(itertools.islice(examples, _EXAMPLES_PER_CHUNK))
-            stop = start + len(chunk)
-            labels[start:stop] = [example[self.label_key] for example in chunk]
-
-            def read(i: int, chunk: list = chunk, start: int = start) -> np.ndarray:
-                name = f"{self.builder.info.full_name} {split} image {start + i}"
-                image = decode_image(chunk[i][self.image_key], name)
-                return fit_image(image, image_size, name, crop_fraction)
-
-            read_many(read, images[start:stop])
+        labels, ids = self._scan(split)
+        files = tuple(map(str, self.builder.info.splits[split].filepaths))
+        number = {Path(file).name: index for index, file in enumerate(files)}
+        records = [_records(file) for file in files]
+        places = np.empty(len(ids), _PLACE)
+        for row, name in enumerate(ids):
+            # Such as cifar10-test.tfrecord-00000-of-00001__12.
+            file, _, position = name.decode().rpartition("__")
+            places[row] = number[file], *records[number[file]][int(position)]
+        images = TfdsRecords(files, self.image_key, places, image_size, crop_fraction)
         return images, labels
 
-    def _examples(self, split: str) -> Any:
-        """Iterates over the examples of a split; images stay encoded."""
+    def _scan(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Label and name of each example of a split.
+
+        Reads its files once, which also compares all checksums.
+        """
+        if split not in self._scans:
+            examples = list(self._examples(split, _EXAMPLES_PER_CHUNK))
+            self._scans[split] = (
+                np.concatenate([each[self.label_key] for each in examples]).astype(
+                    np.int32
+                ),
+                np.concatenate([each["tfds_id"] for each in examples]),
+            )
+        return self._scans[split]
+
+    def _examples(self, split: str, batch_size: int) -> Any:
+        """Iterates over the examples of a split in batches, without their images."""
         import tensorflow_datasets as tfds
 
-        dataset = self.builder.as_dataset(
-            split=split,
-            shuffle_files=False,
-            decoders={self.image_key: tfds.decode.SkipDecoding()},
-        )
-        return iter(tfds.as_numpy(dataset))
+        with without_warnings_of_tensorflow():
+            dataset = self.builder.as_dataset(
+                split=split,
+                shuffle_files=False,
+                decoders=tfds.decode.PartialDecoding([self.label_key]),
+                read_config=tfds.ReadConfig(add_tfds_id=True),
+            )
+        return iter(tfds.as_numpy(dataset.batch(batch_size)))
+
+
+class TfdsRecords(EncodedImages):
+    """`EncodedImages` in TFRecord files, as TensorFlow Datasets stores them.
+
+    Args:
+        files: tuple of str. Paths of the files.
+        image_key: str. The feature that holds an image.
+        places: structured array (N,): number of the file, offset and size in bytes.
+        image_size: int. Height and width of the images in pixels.
+        crop_fraction: float. See `fit_image`. Defaults to `1.0`.
+    """
+
+    def __init__(
+        self,
+        files: tuple[str, ...],
+        image_key: str,
+        places: np.ndarray,
+        image_size: int,
+        crop_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(places, image_size, crop_fraction)
+        self._files, self._image_key = files, image_key
+
+    def _content(self, place: np.void) -> tuple[bytes, str]:
+        import tensorflow as tf
+
+        path, start = Path(self._files[place["file"]]), int(place["start"])
+        name = f"{path}, byte {start}"
+        with path.open("rb") as file:
+            file.seek(start)
+            record = file.read(int(place["size"]))
+        try:
+            example = tf.train.Example.FromString(record)
+            (content,) = example.features.feature[self._image_key].bytes_list.value
+        except (DecodeError, ValueError) as error:
+            raise ValueError(f"{name} is damaged ({error}); {_PREPARE}") from error
+        return content, name
+
+
+def _records(file: str) -> list[tuple[int, int]]:
+    """Where the records of a TFRecord file begin, and their sizes, in bytes.
+
+    Each stands between its size with a checksum of that, and a checksum of its own.
+    """
+    records = []
+    with Path(file).open("rb") as stream:
+        end = os.fstat(stream.fileno()).st_size
+        start = _HEADER
+        while start <= end:
+            size = int.from_bytes(stream.read(_HEADER)[:8], "little")
+            records.append((start, size))
+            start = stream.seek(size + _CHECKSUM, os.SEEK_CUR) + _HEADER
+    return records
