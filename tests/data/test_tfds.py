@@ -127,6 +127,13 @@ def test_damaged_images_are_named(write_tfds, memory_limit):
         whole.in_memory()
 
 
+def test_files_that_are_fetched_by_hand_are_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"files are there.*img_val\.tar") as raised:
+        load_dataset("imagenet2012", data_dir=tmp_path)
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path / "downloads" / "manual") in str(raised.value)
+
+
 def test_other_formats_are_refused(write_tfds):
     data_dir = write_tfds("alone", {"train": _examples([0, 1], 3)}, _features())
     record = data_dir / "alone" / "1.0.0" / "dataset_info.json"

@@ -97,11 +97,17 @@ class TfdsImages:
         """Downloads and prepares the data set if that has not been done.
 
         Raises:
-            ValueError: if that takes a package that is not installed, or it is stored
-                in another format than TFRecord.
+            ValueError: if that takes a package that is not installed or files that must
+                be fetched by hand, or it is stored in another format than TFRecord.
         """
         try:
             self.builder.download_and_prepare()
+        except AssertionError as error:
+            # With instructions of several lines, such as for ImageNet.
+            raise ValueError(
+                "`name` must be a set whose files are there. "
+                f"Received: name={self.builder.name} ({' '.join(str(error).split())})"
+            ) from error
         except ImportError as error:
             raise ValueError(
                 "`name` must be a set whose packages are installed. "
@@ -172,31 +178,29 @@ class TfdsImages:
         Returns:
             A tuple `(images, labels)`: `TfdsRecords` and int32 (n,).
         """
-        labels, ids = self._scan(split)
+        labels, places = self._scan(split)
         files = tuple(map(str, self.builder.info.splits[split].filepaths))
-        number = {Path(file).name: index for index, file in enumerate(files)}
-        records = [_records(file) for file in files]
-        places = np.empty(len(ids), _PLACE)
-        for row, name in enumerate(ids):
-            # Such as cifar10-test.tfrecord-00000-of-00001__12.
-            file, _, position = name.decode().rpartition("__")
-            places[row] = number[file], *records[number[file]][int(position)]
         images = TfdsRecords(files, self.image_key, places, image_size, crop_fraction)
         return images, labels
 
     def _scan(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Label and name of each example of a split.
+        """Label and place of each example of a split; see `TfdsRecords`.
 
         Reads its files once, which also compares all checksums.
         """
         if split not in self._scans:
-            examples = list(self._examples(split, _EXAMPLES_PER_CHUNK))
-            self._scans[split] = (
-                np.concatenate([each[self.label_key] for each in examples]).astype(
-                    np.int32
-                ),
-                np.concatenate([each["tfds_id"] for each in examples]),
-            )
+            files = self.builder.info.splits[split].filepaths
+            number = {file.name: index for index, file in enumerate(files)}
+            records = [_records(file) for file in files]
+            labels, places = [], []
+            for examples in self._examples(split, _EXAMPLES_PER_CHUNK):
+                labels.append(examples[self.label_key].astype(np.int32))
+                for name in examples["tfds_id"]:
+                    # Such as cifar10-test.tfrecord-00000-of-00001__12.
+                    file, _, position = name.decode().rpartition("__")
+                    index = number[file]
+                    places.append((index, *records[index][int(position)]))
+            self._scans[split] = np.concatenate(labels), np.array(places, _PLACE)
         return self._scans[split]
 
     def _examples(self, split: str, batch_size: int) -> Any:
@@ -251,7 +255,7 @@ class TfdsRecords(EncodedImages):
         return content, name
 
 
-def _records(file: str) -> list[tuple[int, int]]:
+def _records(file: os.PathLike) -> list[tuple[int, int]]:
     """Where the records of a TFRecord file begin, and their sizes, in bytes.
 
     Each stands between its size with a checksum of that, and a checksum of its own.

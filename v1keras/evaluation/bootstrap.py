@@ -44,11 +44,14 @@ def bootstrap_accuracies(
         raise ValueError(
             f"`replicates` must be at least 1. Received: replicates={replicates}"
         )
+    # Cells that show the same images may share one array of their names.
+    different = {id(cell): np.asarray(cell).astype(str) for cell in ids}
     universe, inverse = np.unique(
-        np.concatenate([np.asarray(cell).astype(str) for cell in ids]),
-        return_inverse=True,
+        np.concatenate(list(different.values())), return_inverse=True
     )
-    positions = np.split(inverse, np.cumsum([len(cell) for cell in ids])[:-1])
+    ends = np.cumsum([len(names) for names in different.values()])[:-1]
+    place = dict(zip(different, np.split(inverse, ends), strict=True))
+    positions = [place[id(cell)] for cell in ids]
     n = len(universe)
     rng = np.random.default_rng(seed)
     models = len(scores[0])
