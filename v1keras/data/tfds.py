@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from v1keras.data.images import EncodedImages
 from v1keras.quiet import without_warnings_of_tensorflow
@@ -241,6 +240,7 @@ class TfdsRecords(EncodedImages):
 
     def _content(self, place: np.void) -> tuple[bytes, str]:
         import tensorflow as tf
+        from google.protobuf.message import DecodeError
 
         path, start = Path(self._files[place["file"]]), int(place["start"])
         name = f"{path}, byte {start}"

@@ -97,10 +97,10 @@ def predict_cells(
     """Fills the cache with the logits of all models in all cells.
 
     The seed of the noise, the number of draws (one for models without noise), the
-    classes and the number type are those that the cache was opened with. Cells that it holds already
-    are skipped, and a model is looked up only if a cell lacks it. The noise of a model
-    starts from a seed of its own in every cell, so an evaluation that was interrupted
-    and resumed gives the same logits as an uninterrupted one.
+    classes and the number type are those that the cache was opened with. Cells that it
+    holds already are skipped, and a model is looked up only if a cell lacks it. The
+    noise of a model starts from a seed of its own in every cell, so an evaluation that
+    was interrupted and resumed gives the same logits as an uninterrupted one.
 
     Args:
         cache: `LogitCache`. From `open_cache`.
