@@ -2,10 +2,14 @@
 
     python3 -m venv openvino-env && openvino-env/bin/pip install openvino
     python benchmarks/serving.py --openvino=openvino-env/bin/python
+    python benchmarks/serving.py --compare=FOLDER
 
 A model is built and exported. Every runtime answers in processes of its own, on the
 same cores; all take turns, round after round. The last row is what comes before the
 model when a request holds a photograph: decoding and resizing.
+
+`--keep=FOLDER` leaves the files there. `--compare=FOLDER` times those that another version of
+this package left, too, beside the new ones and in the same turns.
 """
 
 import dataclasses
@@ -24,6 +28,11 @@ from v1keras import command_line
 
 _WORKER = Path(__file__).parent / "workers" / "served.py"
 _BATCH_SIZES = (1, 16)
+_FILES = {
+    "SavedModel": "saved_model",
+    "LiteRT float32": "float32.tflite",
+    "LiteRT int8": "int8.tflite",
+}
 _OPENVINO = ("OpenVINO float32", "OpenVINO, its default")
 _CASES = (
     "SavedModel",
@@ -41,6 +50,12 @@ class ServingConfig:
 
     openvino: str | None = command_line.option(
         None, "Python that has openvino. None leaves it out."
+    )
+    keep: str | None = command_line.option(
+        None, "Folder to leave the exported files in, for --compare."
+    )
+    compare: str | None = command_line.option(
+        None, "Folder of files of the same model that another version has left."
     )
     only: str = command_line.option(
         "", "Leave out the rows whose names do not hold this."
@@ -62,26 +77,39 @@ def main(config: ServingConfig) -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     print(f"{config.variant}, {config.arch}, width {config.width}, stride "
           f"{config.stride}, {config.image_size} px; {config.threads} threads")  # fmt: skip
+    compared = Path(config.compare) if config.compare else None
+    if compared and not any((compared / file).exists() for file in _FILES.values()):
+        raise ValueError(
+            f"`compare` must hold {', '.join(_FILES.values())}, or one of them. "
+            f"Received: compare={compared}"
+        )
     cases = [
         case
         for case in _CASES
         if config.only in case and (config.openvino or case not in _OPENVINO)
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        _export(config, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(config.keep or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        _export(config, folder)
+        rows = {}
+        for case in cases:
+            rows[case] = case, folder
+            if compared and case in _FILES and (compared / _FILES[case]).exists():
+                rows[f"{case} of {compared.name}"] = case, compared
         seconds = {}
         for _ in range(config.rounds):
-            for case in cases:
-                for batch_size in _BATCH_SIZES:
-                    key = case, batch_size
-                    seconds.setdefault(key, []).extend(_time(config, folder, *key))
+            for row, (case, where) in rows.items():
+                for size in _BATCH_SIZES:
+                    times = seconds.setdefault((row, size), [])
+                    times.extend(_time(config, where, case, size))
     print("| | batch 1: p50, ms | p99, ms | images/s | batch 16: p50, ms | p99, ms "
           "| images/s |")  # fmt: skip
     print("|---|---|---|---|---|---|---|")
-    for case in cases:
-        cells = [case]
+    for row in rows:
+        cells = [row]
         for batch_size in _BATCH_SIZES:
-            times = seconds[case, batch_size]
+            times = seconds[row, batch_size]
             cells += [
                 f"{1000 * statistics.median(times):.1f}",
                 f"{1000 * np.percentile(times, 99):.1f}",
@@ -118,7 +146,7 @@ def _export(config: ServingConfig, folder: Path) -> None:
 
 
 def _time(
-    config: ServingConfig, folder: str, case: str, batch_size: int
+    config: ServingConfig, folder: Path, case: str, batch_size: int
 ) -> list[float]:
     python = config.openvino if case in _OPENVINO else sys.executable
     repeats = config.repeats if batch_size == 1 else max(1, config.repeats // 4)

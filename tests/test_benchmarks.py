@@ -36,21 +36,39 @@ def test_input_pipeline_reports():
     assert "waiting for a batch" in output
 
 
-@pytest.mark.parametrize("flag", ["reference=/nowhere", "scaling=/nowhere/plot.png"])
-def test_a_missing_folder_is_refused(flag):
+@pytest.mark.parametrize(
+    "script,flag",
+    [
+        ("front_end", "reference=/nowhere"),
+        ("front_end", "scaling=/nowhere/plot.png"),
+        ("serving", "compare=/nowhere"),
+    ],
+)
+def test_a_missing_folder_is_refused(script, flag):
     finished = subprocess.run(
-        [sys.executable, BENCHMARKS / "front_end.py", f"--{flag}"],
+        [sys.executable, BENCHMARKS / f"{script}.py", f"--{flag}"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 2
     assert flag in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
 
 
-def test_serving_reports():
+def test_serving_reports_and_compares_the_files_of_another_folder(tmp_path):
     small = ("--variant=base", "--width=4", "--image_size=32", "--rounds=1")
-    output = run("serving.py", *small, "--repeats=1", "--only=LiteRT")
+    small += ("--repeats=1", "--only=LiteRT")
+    output = run("serving.py", *small, f"--keep={tmp_path / 'old'}")
+    assert rows_of(output) == ["LiteRT float32", "LiteRT int8"]
+    (tmp_path / "old/int8.tflite").unlink()
+    output = run("serving.py", *small, f"--compare={tmp_path / 'old'}")
+    names = ["LiteRT float32", "LiteRT float32 of old", "LiteRT int8"]
+    assert rows_of(output) == names
+
+
+def rows_of(output: str) -> list[str]:
+    """The names of the rows of a table, whose other cells must be numbers."""
     _, *rows = (line.split("|")[1:-1] for line in output.splitlines() if "| " in line)
-    assert [row[0].strip() for row in rows] == ["LiteRT float32", "LiteRT int8"]
     assert all(float(cell) > 0 for row in rows for cell in row[1:])
+    return [row[0].strip() for row in rows]
