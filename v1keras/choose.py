@@ -10,7 +10,11 @@ def main(config: studies.ChooseConfig) -> None:
     """Chooses, and says how each step helped."""
     choice = studies.choose_ensemble(config)
     say(*studies.format_choice(choice).split("\n"))
-    say(f"Chosen (+): {','.join(choice.members)}. See {config.out}/members.csv")
+    say(
+        f"Chosen (+): {','.join(choice.members)}, on {choice.analysis.images} held-out "
+        f"training images under the {config.select_on} corruptions. See "
+        f"{config.out}/members.csv"
+    )
 
 
 if __name__ == "__main__":

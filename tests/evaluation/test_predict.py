@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 
@@ -282,6 +283,16 @@ def test_a_stored_set_must_show_the_clean_images():
     clean = CleanImages(IMAGES[:8], LABELS[:8])
     with pytest.raises(ValueError, match="at most as many images of a class"):
         StoredImages(clean, Stored())
+
+
+def test_the_fingerprint_of_images_is_that_of_their_bytes():
+    """As of version 0.1.0, whether they are hashed in one or in several parts."""
+    images = np.random.default_rng(0).integers(0, 256, (1100, 2, 3, 3), np.uint8)
+    labels = np.arange(1100)
+    digest = hashlib.sha256(b"((1100, 2, 3, 3), 'uint8')" + images.tobytes())
+    digest.update(b"((1100,), 'int64')" + labels.tobytes())
+    settings = CleanImages(images, labels).settings
+    assert settings["fingerprint"] == digest.hexdigest()
 
 
 def test_images_are_checked():

@@ -16,6 +16,9 @@ from v1keras.escaping import say
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.config import CLEAN_ONLY, ONLINE, EvaluateConfig
 
+# Rows; their images may have to be decoded.
+_HASHED_AT_ONCE = 512
+
 
 class Batch(NamedTuple):
     """Some images of a cell.
@@ -94,7 +97,7 @@ class CleanImages:
                 "`labels` must have the length of `images`, at least 1. "
                 f"Received: {len(images)} images, {len(labels)} labels"
             )
-        fingerprint = fingerprint or _hash(np.asarray(images), np.asarray(labels))
+        fingerprint = fingerprint or _hash(images, np.asarray(labels))
         names = range(len(images)) if ids is None else ids
         names = np.array([str(name) for name in names])
         # In place of a copy of all images, only their positions are drawn.
@@ -390,8 +393,11 @@ def _subset(count: int, max_images: int | None, seed: int) -> np.ndarray:
 
 
 def _hash(*arrays: np.ndarray) -> str:
+    """A digest of arrays, or of what is indexed like one, a part at a time."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr((array.shape, str(array.dtype))).encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for start in range(0, len(array), _HASHED_AT_ONCE):
+            part = array[start : start + _HASHED_AT_ONCE]
+            digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

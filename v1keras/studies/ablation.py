@@ -61,7 +61,11 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
         rows = [scores[each] for each in students if each in scores]
         write_csv(out / "recipes.csv", rows)
     chosen = max(rows, key=lambda row: row["corrupted"])["recipe"]
-    say("", f"Chosen on held-out training images: {chosen}")
+    say(
+        "",
+        f"Chosen on held-out training images under the {config.select_on} corruptions: "
+        f"{chosen}",
+    )
     recipe = students[chosen]
     alone = dataclasses.replace(
         recipe, alpha=0.0, feature_layer=None, feature_weight=0.0
