@@ -1,7 +1,9 @@
 import base64
 import dataclasses
 import itertools
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -38,6 +40,7 @@ from v1keras.evaluation.report import (
 from v1keras.evaluation.report.bars import gain_bars
 from v1keras.evaluation.report.palette import STYLES, model_styles
 from v1keras.evaluation.report.svg import spread
+from v1keras.files import file_fingerprint
 from v1keras.training import Run
 from v1keras.v1 import NAMED_VARIANTS
 
@@ -245,6 +248,24 @@ def test_models_are_described_with_costs_and_training(make_table, tmp_path, gold
     )
     page = write_report(tmp_path / "s.html", shown, title="t", runs=runs).read_text()
     assert ">member" not in page
+
+
+def test_temperatures_of_runs_are_shown(make_table, tmp_path, golden_dir):
+    runs = golden_dir / "saved_by_0.1.0" / "runs"
+    shutil.copytree(runs / "base", tmp_path / "base")
+    entry = {"temperature": 1.456, "images": 60, "before": {}, "after": {}}
+    record = {
+        "model": file_fingerprint(tmp_path / "base" / "model.keras"),
+        "noise": {"off": entry},
+    }
+    (tmp_path / "base" / "calibration.json").write_text(json.dumps(record))
+    table = make_table(("base", "student"), ensembles={}, variants={})
+    folders = {"base": tmp_path / "base", "student": runs / "student"}
+    opened = {name: Run.open(folder) for name, folder in folders.items()}
+    page = write_report(tmp_path / "r.html", table, title="t", runs=opened).read_text()
+    assert (
+        page.count("; temperature 1.46 (noise off)") == page.count("temperature 1") == 1
+    )
 
 
 def test_models_at_chance_are_grey_and_chance_is_a_line(make_table, tmp_path):
