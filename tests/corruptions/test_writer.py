@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 
 import cv2
 import numpy as np
@@ -12,8 +13,10 @@ from v1keras.corruptions import (
     corrupt,
     write_corrupted,
 )
+from v1keras.corruptions.chunks import chunks_of
 from v1keras.corruptions.writer import MANIFEST, file_names
 from v1keras.data import Split
+from v1keras.data.images import ImageFiles
 
 NAMES = ("cat", "dog")
 IDS = ("cat/a.JPEG", "dog/b.png", "cat/c.JPEG", "test/3", "dog/e.x.JPEG")
@@ -128,10 +131,21 @@ class EndsItsProcess:
     def __len__(self):
         return 40
 
+    def subset(self, indices):
+        return self
+
     def __getitem__(self, key):
         if multiprocessing.parent_process():
             os._exit(9)
         return np.zeros((len(range(40)[key]), 32, 32, 3), np.uint8)
+
+
+def test_no_more_than_its_own_images_travel_with_a_chunk():
+    names = [f"image_{index}.png" for index in range(100)]
+    chunks = list(chunks_of(ImageFiles(names, 32), names))
+    sent = [pickle.dumps(chunk) for chunk in chunks]
+    for name in names:
+        assert sum(name.encode() in each for each in sent) == 1
 
 
 @pytest.mark.slow

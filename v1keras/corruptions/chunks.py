@@ -41,7 +41,13 @@ class Chunk:
 
 
 def chunks_of(images: Any, files: Sequence[str]) -> Iterator[Chunk]:
-    """The images of a data set and their files, a few in a row."""
+    """The images of a data set and their files, a few in a row.
+
+    Args:
+        images: uint8 array (n, H, W, 3), or what has `subset(indices)`, as
+            `v1keras.data.images.EncodedImages` do.
+        files: sequence of str. Their paths below `corruption/severity/`.
+    """
     for start in range(0, len(files), _IMAGES_PER_CHUNK):
         stop = min(start + _IMAGES_PER_CHUNK, len(files))
         # Only this part is to travel to the other process.
