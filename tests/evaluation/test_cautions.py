@@ -13,6 +13,7 @@ def run(name, validation=None, source="fold", result=True):
         "settings": {"validation_source": source},
         "data": {"sizes": {"validation": validation}} if validation else {},
         "result": {"best_epoch": 1} if result else None,
+        "class_names": [f"c{index}" for index in range(5)],
     }
     return Run(Path(name), config)
 
