@@ -1,5 +1,6 @@
 """Keeping the best model and everything that a killed training needs to resume."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -8,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -195,6 +196,9 @@ class RunCheckpoint(keras.callbacks.Callback):
             progress.best_epoch = epoch + 1
             progress.best_accuracy = float(logs[self.monitor])
         if not self.writes:
+            if progress.best_epoch == epoch + 1:
+                with self._averaged_weights():
+                    pass  # rounds them as it does where they are saved
             return
         self._publish(self._write_checkpoint(epoch + 1, rate))
         for folder in _checkpoints(self.folder)[:-_KEPT]:
@@ -265,7 +269,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         with atomic_write(target) as temporary:
             temporary.mkdir()
             if self.progress.best_epoch == epoch:
-                self._save_model(temporary / MODEL_FILE)
+                with self._averaged_weights():
+                    _bare(self.model).save(temporary / MODEL_FILE)
             else:
                 _link(self.folder / MODEL_FILE, temporary / MODEL_FILE)
             # After the averages have been there: swapping back rounds the weights.
@@ -276,10 +281,12 @@ class RunCheckpoint(keras.callbacks.Callback):
             shutil.rmtree(target, ignore_errors=True)
         return target
 
-    def _save_model(self, file: Path) -> None:
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The model has its averaged weights within, if there are any."""
         for averages in self.averages:
             averages.on_test_begin()
-        _bare(self.model).save(file)
+        yield
         for averages in self.averages:
             averages.on_test_end()
 
