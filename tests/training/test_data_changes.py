@@ -17,8 +17,8 @@ from v1keras.evaluation import EvaluateConfig, evaluate
 from v1keras.files import write_json
 from v1keras.training import DistillConfig, Run, distill, open_dataset, train
 from v1keras.training.data_changes import data_changes
-from v1keras.training.fit import _record
 from v1keras.training.held_out import open_run_dataset
+from v1keras.training.opening import make_record
 from v1keras.training.teacher import teacher_changes
 
 CLASSES = ("cat", "dog", "fox")
@@ -84,7 +84,7 @@ FINISHED = {"best_epoch": 1, "validation_accuracy": 0.5}
 
 def begin(config, **entries):
     """Writes what a run notes at its beginning, and an empty file for its model."""
-    record = _record(config, "member", open_dataset(config))
+    record = make_record(config, "member", open_dataset(config))
     write_json(f"{config.out}/config.json", {**record, **entries})
     Path(config.out, "model.keras").touch()
 
@@ -204,7 +204,7 @@ def test_a_student_is_refused_too(tiny, members, tmp_path):
     write_json(
         f"{config.out}/config.json",
         {
-            **_record(config, "student", open_dataset(config)),
+            **make_record(config, "student", open_dataset(config)),
             "data": {"name": tiny.dataset, "fingerprint": "0" * 64, "sizes": {}},
         },
     )
@@ -217,7 +217,7 @@ def test_a_changed_teacher_is_refused(tiny, members, tmp_path):
     settings = {**vars(tiny), "out": str(tmp_path / "student")}
     config = DistillConfig(**settings, members=(str(tmp_path / "teacher"),))
     teacher = Run.open(tmp_path / "teacher")
-    record = _record(config, "student", open_dataset(config), [teacher])
+    record = make_record(config, "student", open_dataset(config), [teacher])
     write_json(f"{config.out}/config.json", record)
     assert teacher_changes(Run.open(config.out), [teacher]) == []
     shutil.copy(Path(members["standard"], "model.keras"), teacher.path)

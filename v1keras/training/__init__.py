@@ -7,8 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "conversion": ["convert"],
         "config": ["ConvertConfig", "DistillConfig", "TrainConfig"],
-        "fit": ["distill", "open_dataset", "open_finished", "train"],
+        "fit": ["distill", "train"],
         "noise_warmup": ["NoiseWarmup"],
+        "opening": ["open_dataset", "open_finished"],
         "optimizer": ["L2SGD"],
         "run": ["Run", "check_same_classes", "versions"],
         "strategy": ["get_workers"],

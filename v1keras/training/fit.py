@@ -1,24 +1,20 @@
 """Training of members and distillation of students: what they share."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
-from v1keras.command_line import defaults_of
 from v1keras.data import (
     ImageDataset,
     Mixing,
     evaluation_batches,
-    load_dataset,
     training_batches,
 )
 from v1keras.escaping import say
-from v1keras.files import claim, file_fingerprint, require_writable, write_json
+from v1keras.files import write_json
 from v1keras.models import (
     Distiller,
     LabelLoss,
@@ -26,18 +22,13 @@ from v1keras.models import (
     build_ensemble,
 )
 from v1keras.quiet import verbosity
-from v1keras.training.checkpoint import RunCheckpoint, is_without_epochs
+from v1keras.training.checkpoint import RunCheckpoint
 from v1keras.training.config import DistillConfig, TrainConfig
-from v1keras.training.data_changes import data_changes
 from v1keras.training.engine import get_engine
-from v1keras.training.going_on import (
-    epochs_of_shorter_run,
-    reopen,
-    require_checkpoint,
-)
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.objective import make_label_loss, make_metrics
+from v1keras.training.opening import make_record, open_run
 from v1keras.training.optimizer import make_averages, make_optimizer, make_plateau
 from v1keras.training.run import (
     CONFIG_FILE,
@@ -45,8 +36,6 @@ from v1keras.training.run import (
     Run,
     check_classes,
     check_same_classes,
-    resolve_v1,
-    versions,
 )
 from v1keras.training.strategy import (
     get_strategy,
@@ -60,8 +49,6 @@ from v1keras.training.teacher import (
     TEACHER_FOLDER,
     TeacherLogits,
     cached_logits,
-    teacher_changes,
-    teacher_fingerprints,
 )
 
 
@@ -114,7 +101,7 @@ def train(
     >>> run.load_model().output_shape
     (None, 12)
     """
-    dataset, run = _open(config, "member", dataset)
+    dataset, run = open_run(config, "member", dataset)
     if run is not None and run.is_finished:
         return run
     with get_strategy(config.strategy).scope(), _precision(config):
@@ -180,7 +167,7 @@ def distill(
         )
 
     taught_by = members if config.asks_teacher else ()
-    dataset, run = _open(config, "student", dataset, taught_by)
+    dataset, run = open_run(config, "student", dataset, taught_by)
     if run is not None and run.is_finished:
         return run
     check_classes(members[0], f"data set {dataset.name}", dataset.class_names)
@@ -204,24 +191,6 @@ def distill(
         return _fit(
             config, dataset, model, checkpoint, callbacks, config.teacher_views, logits
         )
-
-
-def open_finished(config: TrainConfig, dataset: ImageDataset) -> Run | None:
-    """The finished run of a training; nothing is trained.
-
-    Args:
-        config: `TrainConfig`.
-        dataset: `ImageDataset`. The opened data set.
-
-    Returns:
-        `Run`, or None if its training has not begun or is not finished.
-
-    Raises:
-        FileExistsError: if `config.out` is something else than this run, or was begun
-            with other data.
-    """
-    _, run = _open(config, "member", dataset)
-    return run if run is not None and run.is_finished else None
 
 
 def _teacher(members: Sequence[Run]) -> keras.Model:
@@ -299,72 +268,6 @@ def _classifier(config: TrainConfig, dataset: ImageDataset) -> keras.Model:
     return model
 
 
-def _open(
-    config: TrainConfig,
-    kind: str,
-    dataset: ImageDataset | None,
-    members: Sequence[Run] = (),
-) -> tuple[ImageDataset | None, Run | None]:
-    """The data set, and the run that is in `out` already.
-
-    The data set is `None` only beside a finished run, where opening it could mean a
-    download. Members are those of a teacher.
-    """
-    get_engine().check(config)
-    shorter = epochs_of_shorter_run(config)
-    claimed = dataclasses.replace(config, epochs=shorter) if shorter else config
-    try:
-        stored = _claim(claimed, kind)
-    except FileExistsError:
-        if not is_without_epochs(config.out):
-            raise
-        # Nothing would be lost: a learning rate that was too high can be lowered.
-        say(f"{config.out}: begun anew, as no epoch was finished with its settings.")
-        stored = None
-    run = None if stored is None else Run.open(config.out)
-    if run is not None and run.is_finished:
-        run.find_model()
-        run = reopen(run) if shorter else run
-    is_finished = run is not None and run.is_finished
-    if not is_finished:
-        require_writable(config.out)
-    if dataset is None and (not is_finished or _is_at_hand(config.dataset)):
-        dataset = open_dataset(config, run)
-    elif dataset is not None:
-        dataset.require_training_images()
-    if run is not None:
-        require_checkpoint(run)
-        changes = data_changes(run, dataset) if dataset is not None else []
-        changes += teacher_changes(run, members)
-        _claim(claimed, kind, changes=lambda _: changes)
-    return dataset, run
-
-
-def _claim(config: TrainConfig, kind: str, **further: Any) -> dict[str, Any] | None:
-    return claim(
-        config.out,
-        CONFIG_FILE,
-        {
-            "kind": kind,
-            "settings": config.identity(),
-            "gabors": _gabors_fingerprint(config),
-        },
-        what="run",
-        defaults={"settings": defaults_of(type(config))},
-        **further,
-    )
-
-
-def _is_at_hand(dataset: str) -> bool:
-    """Whether a data set is drawn or in a folder, so that it need not be fetched."""
-    return dataset.partition(":")[0] == "shapes" or Path(dataset).expanduser().is_dir()
-
-
-def _gabors_fingerprint(config: TrainConfig) -> str | None:
-    """What tells the receptive fields of a file from others of the same name."""
-    return config.gabors and file_fingerprint(config.gabors)
-
-
 def _begin(
     config: TrainConfig,
     kind: str,
@@ -401,7 +304,7 @@ def _begin(
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
     if writes:
-        record = _record(config, kind, dataset, members)
+        record = make_record(config, kind, dataset, members)
         if earlier:
             record["earlier_results"] = earlier
         write_json(folder / CONFIG_FILE, record)
@@ -495,59 +398,3 @@ def _steps(config: TrainConfig, dataset: ImageDataset) -> tuple[int, int]:
         for name in ("train", "validation")
     )
     return training, validation
-
-
-def open_dataset(config: TrainConfig, run: Run | None = None) -> ImageDataset:
-    """Opens the data set that a configuration names, checks and prints what it is.
-
-    Args:
-        config: `TrainConfig`.
-        run: `Run` or None. One that was begun on the data, which keeps its crop fraction
-            unless `config` has another. Defaults to `None`.
-    """
-    crop_fraction = config.crop_fraction
-    if crop_fraction is None and run is not None:
-        crop_fraction = run.crop_fraction
-    dataset = load_dataset(
-        config.dataset,
-        image_size=config.image_size,
-        crop_fraction=crop_fraction,
-        validation_fraction=config.validation_fraction,
-        validation_source=config.validation_source,
-        seed=config.split_seed,
-        data_dir=config.data_dir,
-    )
-    dataset.require_training_images()
-    dataset.check_images()
-    say(dataset.summary())
-    return dataset
-
-
-def _record(
-    config: TrainConfig,
-    kind: str,
-    dataset: ImageDataset,
-    members: Sequence[Run] = (),
-) -> dict:
-    """The content of `config.json`."""
-    settings, variant = dataclasses.asdict(config), config.resolve_variant()
-    return {
-        "kind": kind,
-        "name": Path(config.out).resolve().name,
-        "settings": settings,
-        "variant": variant.to_dict(),
-        "v1": resolve_v1(settings, variant, dataset.image_size),
-        "gabors": _gabors_fingerprint(config),
-        "teacher": teacher_fingerprints(members) or None,
-        "class_names": list(dataset.class_names),
-        "display_names": list(dataset.display_names),
-        "image_size": dataset.image_size,
-        "crop_fraction": dataset.crop_fraction,
-        "data": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "sizes": dataset.sizes,
-        },
-        "versions": versions(),
-        "result": None,
-    }
