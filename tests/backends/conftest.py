@@ -1,0 +1,16 @@
+"""Tests of what JAX and PyTorch compute, in environments without TensorFlow.
+
+`KERAS_BACKEND=jax python -m pytest tests/backends` runs them; `.ci/run` does, for both.
+With TensorFlow, the other tests are there.
+"""
+
+import keras
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    if keras.backend.backend() == "tensorflow":
+        skip = pytest.mark.skip(reason="KERAS_BACKEND names jax or torch for these")
+        for item in items:
+            if item.path.parent.name == "backends":
+                item.add_marker(skip)

@@ -1,0 +1,253 @@
+"""Training, distillation, evaluation and prediction without TensorFlow."""
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+import v1keras
+from v1keras.data import load_dataset
+from v1keras.evaluation import EvaluateConfig, evaluate
+from v1keras.evaluation.cache import LogitCache
+from v1keras.evaluation.cells import CLEAN
+from v1keras.evaluation.costs import measure_cost
+from v1keras.models import build_ensemble
+from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
+
+# One shape of a batch: JAX compiles for each.
+TINY = {
+    "variant": "standard",
+    "arch": "resnet18",
+    "width": 4,
+    "image_size": 32,
+    "visual_degrees": 1.0,
+    "stride": 8,
+    "simple_channels": 8,
+    "complex_channels": 8,
+    "epochs": 2,
+    "batch_size": 24,
+    "validation_fraction": 0.25,
+    "learning_rate": 0.05,
+}
+EVALUATION = {
+    "corruptions": ("contrast",),
+    "severities": (5,),
+    "noise_samples": 2,
+    "batch_size": 24,
+    "bootstrap": 20,
+}
+# What `python -m v1keras.train` says on two devices and on one.
+ON_DEVICES = """
+import sys
+import keras, numpy as np
+from v1keras.training import TrainConfig, train
+from v1keras.training.strategy import get_strategy
+
+out, strategy, *fields = sys.argv[1:]
+settings = dict(zip(fields[::2], map(eval, fields[1::2])))
+assert get_strategy(strategy).count == {"mirrored": 2, "none": 1}[strategy]
+run = train(TrainConfig(out=out, strategy=strategy, **settings))
+np.savez(f"{out}.npz", *run.load_model().get_weights())
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The embedded shapes as a folder of images."""
+    folder = tmp_path_factory.mktemp("images")
+    dataset = load_dataset("shapes:96:24", image_size=32)
+    for split, name in (("train", "train"), ("validation", "train"), ("test", "val")):
+        images = dataset.split(split)
+        for index, label in enumerate(images.labels):
+            file = folder / name / dataset.class_names[label] / f"{split}{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), images.images[index][..., ::-1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return TrainConfig(out=str(out), dataset=str(folder), **TINY)
+
+
+@pytest.fixture(scope="module")
+def run(config):
+    return train(config)
+
+
+def figures(run):
+    columns = run.history
+    columns.pop("seconds")
+    return columns
+
+
+def test_a_run_directory(run):
+    assert {path.name for path in run.path.iterdir()} == {
+        "checkpoint", "config.json", "history.csv", "model.keras"
+    }  # fmt: skip
+    assert run.is_finished and len(run.history["val_loss"]) == 2
+    backend = keras.backend.backend()
+    version = importlib.import_module(backend).__version__
+    assert run.config["versions"][backend] == version
+    assert "tensorflow" not in run.config["versions"]
+    assert "tensorflow" not in sys.modules
+
+
+def test_resuming_equals_not_stopping(run, config, tmp_path):
+    class Stop(Exception):
+        pass
+
+    class Stopping(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise Stop
+
+    config = dataclasses.replace(config, out=str(tmp_path / "run"))
+    with pytest.raises(Stop):
+        train(config, callbacks=[Stopping()])
+    assert not Run.open(config.out).is_finished
+    resumed = train(config)
+    for name, values in figures(run).items():
+        np.testing.assert_allclose(figures(resumed)[name], values, rtol=1e-4)
+    for ours, theirs in zip(
+        resumed.load_model().get_weights(), run.load_model().get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_evaluation(run, folder, tmp_path):
+    models = (str(run.path),)
+    config = EvaluateConfig(
+        models=models, dataset=str(folder), out=str(tmp_path / "e"), **EVALUATION
+    )
+    evaluate(config)
+    assert (tmp_path / "e" / "report.html").is_file()
+    costs = json.loads((tmp_path / "e" / "costs.json").read_text())
+    assert costs[run.name]["cost"]["parameters"] == run.load_model().count_params()
+    logits = LogitCache.open(tmp_path / "e" / "logits").read(CLEAN, [run.name])[2]
+    draws = logits[run.name]
+    assert draws.shape == (2, 24, 12) and np.abs(draws[0] - draws[1]).max() > 1e-3
+
+
+def test_operations_of_a_known_layer():
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(16, 3, padding="valid", use_bias=False)(inputs)
+    outputs = keras.layers.GlobalAveragePooling2D()(maps)
+    cost = measure_cost(keras.Model(inputs, outputs))
+    # 6 x 6 places, 27 products and sums a channel; the mean adds a little.
+    convolution = 2 * 6 * 6 * 16 * 27
+    assert convolution <= cost.operations <= 1.1 * convolution
+
+
+def test_prediction_is_the_softmax_of_the_logits(run, folder):
+    (file, *_) = sorted((folder / "val").rglob("*.png"))
+    answers = v1keras.predict(run, [file, file], noise="off")
+    model = run.load_model()
+    v1keras.set_noise(model, "off")
+    image = cv2.imread(str(file))[..., ::-1][None].astype("float32")
+    logits = keras.ops.convert_to_numpy(model(image))[0]
+    shares = np.exp(logits - logits.max())
+    expected = np.tile(shares / shares.sum(), (2, 1))
+    np.testing.assert_allclose(answers.probabilities, expected, rtol=1e-4)
+    assert answers.labels == (run.labels[int(logits.argmax())],) * 2
+
+
+def test_distillation(run, folder, tmp_path):
+    settings = {**TINY, "variant": "no_noise", "epochs": 1}
+    config = DistillConfig(
+        out=str(tmp_path / "student"),
+        dataset=str(folder),
+        members=(str(run.path),),
+        **settings,
+    )
+    student = distill(config)
+    assert student.config["kind"] == "student"
+    assert {"soft_target_loss", "teacher_agreement"} <= set(student.history)
+
+
+def test_a_teacher_draws_new_noise_in_each_step(run):
+    teacher, student = (run.load_model() for _ in range(2))
+    v1keras.set_noise(student, "off")
+    student.trainable = False
+    distiller = v1keras.models.Distiller(build_ensemble([teacher]), student, alpha=1.0)
+    distiller.compile(keras.optimizers.SGD(0.0))
+    images = np.random.default_rng(0).uniform(0, 255, (24, 32, 32, 3))
+    labels = np.zeros(24, "int32")
+    losses = [
+        distiller.evaluate(images, labels, batch_size=24, verbose=0, return_dict=True)
+        for _ in range(2)
+    ]
+    first, second = (each["soft_target_loss"] for each in losses)
+    assert abs(first - second) > 1e-4 * abs(first)
+
+
+def test_models_saved_by_tensorflow_answer_the_same(golden_dir):
+    saved = golden_dir / "saved_by_0.1.0"
+    with np.load(saved / "logits.npz") as expected:
+        for name in ("base", "member", "student"):
+            model = Run.open(saved / "runs" / name).load_model()
+            v1keras.set_noise(model, "off")
+            logits = model(expected["images"].astype("float32"), training=False)
+            logits = keras.ops.convert_to_numpy(logits)
+            np.testing.assert_allclose(logits, expected[name], atol=2e-4)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone shares batches")
+def test_two_devices_train_as_one(tmp_path):
+    # No noise, and shares that are not equal: 84 and 12 images in batches of 32.
+    settings = {
+        **TINY, "dataset": "shapes:97:24", "variant": "no_noise", "epochs": 1,
+        "batch_size": 32, "learning_rate": 0.01, "validation_fraction": 0.15,
+    }  # fmt: skip
+    fields = [text for name, value in settings.items() for text in (name, repr(value))]
+    environment = {
+        **os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"
+    }  # fmt: skip
+    for strategy in ("none", "mirrored"):
+        subprocess.run(
+            [sys.executable, "-c", ON_DEVICES, tmp_path / strategy, strategy, *fields],
+            env=environment,
+            check=True,
+        )
+    one, two = (Run.open(tmp_path / name) for name in ("none", "mirrored"))
+    for name, values in figures(one).items():
+        np.testing.assert_allclose(figures(two)[name], values, rtol=1e-3)
+    with np.load(tmp_path / "none.npz") as a, np.load(tmp_path / "mirrored.npz") as b:
+        for name in a.files:
+            np.testing.assert_allclose(a[name], b[name], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixup": 0.2}, "`mixup` needs TensorFlow"),
+        ({"augmentation": "prime"}, "prime needs TensorFlow"),
+        ({"strategy": "tpu"}, "`strategy` tpu needs TensorFlow"),
+        ({"strategy": "multi_worker"}, "shared by processes .* needs TensorFlow"),
+        ({"dataset": "cifar10"}, "needs TensorFlow Datasets"),
+    ],
+)
+def test_what_needs_tensorflow_is_refused(config, tmp_path, changes, message):
+    changed = dataclasses.replace(config, out=str(tmp_path / "run"), **changes)
+    with pytest.raises(ValueError, match=message):
+        train(changed)
+    assert not Path(changed.out).exists()
+
+
+def test_exporting_says_what_it_needs(run, tmp_path):
+    command = [
+        sys.executable, "-m", "export", f"--run={run.path}", f"--out={tmp_path}/served",
+        "--min_accuracy=0.1",
+    ]  # fmt: skip
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert "needs TensorFlow" in finished.stderr and finished.stderr.count("\n") == 1
