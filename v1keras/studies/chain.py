@@ -18,6 +18,7 @@ from v1keras.evaluation import CellImages, Lineup
 from v1keras.evaluation.report import write_report
 from v1keras.evaluation.runs import ENSEMBLE
 from v1keras.files import claim, write_json
+from v1keras.hardware import require_tensorflow
 from v1keras.locks import FolderInUseError, lock_folder
 from v1keras.studies.config import (
     BASE,
@@ -82,6 +83,8 @@ def run_study(config: StudyConfig) -> Path | None:
     """
     started = time.monotonic()
     refuse_workers(config.strategy)
+    if config.export:
+        require_tensorflow("`export`")
     record = {"settings": _settings(config)}
     stored = _claim(config)
     dataset = open_dataset(config)
