@@ -4,8 +4,15 @@
 With TensorFlow, the other tests are there.
 """
 
-import keras
-import pytest
+import os
+import tempfile
+
+# Before JAX is imported: most of the time is that of its compiler, on the same programs.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):

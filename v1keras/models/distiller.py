@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from v1keras.layers import is_stochastic
+from v1keras.layers.neuronal_noise import noise_layers
 from v1keras.models.features import with_features
 from v1keras.models.losses import FeatureLoss, LabelLoss, SoftTargetLoss
 
@@ -122,6 +123,10 @@ class Distiller(keras.Model):
             self._feature_mean = keras.metrics.Mean(name="feature_loss")
             self.projection = _projection(teacher, self.student_with_features)
         self._teacher = None if teacher is None else _Teacher(teacher, teacher_draws)
+        # What draws the teacher's noise is state of the distiller: JAX hands on nothing
+        # else from step to step, and would repeat the noise of the first.
+        noisy = [] if teacher is None else noise_layers(teacher)
+        self._teacher_seeds = [layer.seed_generator for layer in noisy]
         self.build(student.input_shape)
 
     @classmethod
