@@ -16,11 +16,8 @@ import numpy as np
 from v1keras.data import ImageDataset, Split
 from v1keras.escaping import say
 from v1keras.evaluation import Lineup
-from v1keras.evaluation.costs import measure_costs
-from v1keras.evaluation.runs import RunModels, run_fingerprints
 from v1keras.studies.config import STUDENT, StudyConfig
 from v1keras.studies.measure import (
-    EVALUATION_FOLDER,
     measure_test_images,
     open_test_images,
 )
@@ -30,6 +27,8 @@ from v1keras.training.strategy import refuse_workers
 _STEPS = 20
 # Images in each cell of the evaluation that is timed.
 _IMAGES = 4
+# Images that a model answers at once, as in an evaluation.
+_BATCH = 128
 # They change the values that a front-end computes with, not what it computes.
 _VALUES = (
     "name", "sf_min", "sf_max", "sf_corr", "gabor_seed", "distribution", "balanced",
@@ -143,9 +142,9 @@ def _plan(
     config: TrainConfig,
     dataset: ImageDataset,
     folder: str,
-    begin: Callable[[TrainConfig, ImageDataset], Run],
+    begin: Callable[..., Run],
 ) -> tuple[Run, PlannedTrainings]:
-    """Trains two short epochs: the first one compiles, the second one is typical."""
+    """Trains two short epochs: the first one compiles, the second one is measured."""
     names = tuple(names)
     say(f"{names[0]}: measures {_STEPS} steps")
     short = dataclasses.replace(
@@ -156,18 +155,53 @@ def _plan(
         learning_rate=min(config.learning_rate, 1e-4),
         noise_warmup_epochs=0.0,
     )
+    clock = _Clock()
     few = _excerpt(dataset, config.batch_size)
     started = time.perf_counter()
     with _silence():
-        run = begin(short, few)
+        run = begin(short, few, callbacks=[clock])
         keras.backend.clear_session()
     whole = time.perf_counter() - started
-    _, typical = run.history["seconds"]
-    images, shown = (len(each.split("train")) for each in (dataset, few))
-    once = whole - 2 * typical
-    seconds = once + config.epochs * typical * images / shown
-    size = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
-    return run, PlannedTrainings(names, config.epochs, images, seconds, size)
+    epoch = clock.whole - clock.training - clock.validation
+    for split, seconds in (("train", clock.training), ("validation", clock.validation)):
+        batches = (
+            -(-len(each.split(split)) // config.batch_size) for each in (dataset, few)
+        )
+        epoch += seconds * next(batches) / next(batches)
+    return run, PlannedTrainings(
+        names,
+        config.epochs,
+        images=len(dataset.split("train")),
+        seconds=whole - 2 * clock.whole + config.epochs * epoch,
+        bytes=sum(f.stat().st_size for f in run.path.rglob("*") if f.is_file()),
+    )
+
+
+class _Clock(keras.callbacks.Callback):
+    """Seconds of the last epoch: of its training, of its validation, and whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = self.validation = self.whole = 0.0
+        self._epoch = self._part = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = time.perf_counter()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self._part = time.perf_counter()
+
+    def on_test_begin(self, logs=None):
+        now = time.perf_counter()
+        self.training, self._part = now - self._part, now
+
+    def on_test_end(self, logs=None):
+        self.validation = time.perf_counter() - self._part
+
+    def on_train_end(self, logs=None):
+        # The checkpoint has been written.
+        self.whole = time.perf_counter() - self._epoch
 
 
 def _excerpt(dataset: ImageDataset, batch_size: int) -> ImageDataset:
@@ -213,15 +247,13 @@ def _plan_evaluation(
             short, dataset, measured, Lineup(tuple(measured), students=(STUDENT,))
         )
     whole = time.perf_counter() - started
-    costs = measure_costs(
-        Path(folder) / EVALUATION_FOLDER,
-        RunModels(measured, config.strategy),
-        run_fingerprints(measured),
-    )
-    models, draws = len(kind_of), config.noise_samples
-    answering = sum(costs[kind].milliseconds / 1000 for kind in kind_of.values())
     test = len(dataset.split("test"))
     count = min(test, config.max_images or test)
+    few = dataset.split("test").subset(np.arange(min(count, _BATCH)))
+    shown = few.in_memory().images.astype("float32")
+    each = {kind: _time_answer(run, shown) for kind, run in measured.items()}
+    models, draws = len(kind_of), config.noise_samples
+    answering = sum(each[kind] for kind in kind_of.values())
     cells = len(images.cells)
     seconds = whole * models / len(measured) + cells * count * (
         making + draws * answering
@@ -229,6 +261,17 @@ def _plan_evaluation(
     logits = cells * count * models * draws * dataset.num_classes
     size = logits * np.dtype("float32").itemsize
     return f"{models} models on {count} images in {cells} cells", seconds, size
+
+
+def _time_answer(run: Run, images: np.ndarray) -> float:
+    """The seconds that a model takes for one of several images."""
+    model = run.load_model()
+    model.predict(images, verbose=0)  # compiles
+    started = time.perf_counter()
+    model.predict(images, verbose=0)
+    seconds = time.perf_counter() - started
+    keras.backend.clear_session()
+    return seconds / len(images)
 
 
 @contextlib.contextmanager
