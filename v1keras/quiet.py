@@ -33,6 +33,9 @@ def start_backend() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    # Of a worker that is lost, each part of TensorFlow or JAX tells in its own words.
+    joined = {"TF_CONFIG", "SLURM_STEP_NUM_TASKS"} & set(os.environ)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if joined else "2")
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     if chosen != "tensorflow" or importlib.util.find_spec("tensorflow") is None:
         try:
@@ -43,9 +46,6 @@ def start_backend() -> None:
                 f"or torch. Received: KERAS_BACKEND={chosen} ({error})"
             ) from error
         return
-    # Of a worker that is lost, each part of TensorFlow tells in its own words.
-    joined = {"TF_CONFIG", "SLURM_STEP_NUM_TASKS"} & set(os.environ)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if joined else "2")
     with _filtered_stderr():
         import tensorflow as tf
 

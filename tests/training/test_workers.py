@@ -186,14 +186,16 @@ def test_which_worker_this_is(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert get_workers("auto") == Workers(0, 1)
     monkeypatch.setenv("TF_CONFIG", tf_config(HOSTS, 1))
-    assert get_workers("auto") == get_workers("multi_worker") == Workers(1, 2)
+    assert (
+        get_workers("auto") == get_workers("multi_worker") == Workers(1, 2, "one:2222")
+    )
     assert get_workers("none") == get_workers("mirrored") == Workers(0, 1)
     # A chief of its own comes first.
     cluster = {"chief": ["zero:2222"], "worker": HOSTS}
     for job, index, expected in (("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)):
         task = {"type": job, "index": index}
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-        assert get_workers("auto") == Workers(expected, 3)
+        assert get_workers("auto") == Workers(expected, 3, "zero:2222")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_a_step_of_slurm(monkeypatch, task, address):
         "STEP_TASKS_PER_NODE": "2,1",
     }.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
-    assert get_workers("auto") == Workers(task, 3)
+    assert get_workers("auto") == Workers(task, 3, "node1:15042")
     config = json.loads(os.environ["TF_CONFIG"])
     assert config["cluster"]["worker"][task] == address
 

@@ -86,7 +86,6 @@ def training_batches(
 ) -> NumpyBatches:
     """See `v1keras.data.training_batches`, which has checked the arguments."""
     sizes = batch_sizes(len(split), batch_size, drop_remainder=drop_remainder)
-    _refuse_parts(own)
     if mixing is not None:
         require_tensorflow("`mixup` or `cutmix`")
     bounds = _bounds(sizes)
@@ -108,6 +107,7 @@ def training_batches(
         view = epoch % views if views else epoch
         order = orders(epoch)
         indices = _filled(order[slice(*bounds[step])], order, replicas)
+        indices = _share(indices, replicas, own)
         images, labels = _read(split, indices)
         if augmentation is not None:
             images = augmentation.apply(images, draws_of(view)[indices])
@@ -132,21 +132,21 @@ def evaluation_batches(
     weights make up for them, because Keras divides by the number of all images.
     """
     sizes = batch_sizes(len(split), batch_size)
-    _refuse_parts(own)
     bounds, order = _bounds(sizes), np.arange(len(split))
     filled = sum(size + -size % replicas for size in sizes)
     weight = filled / len(split)
 
     def make(number: int) -> tuple:
         indices = _filled(order[slice(*bounds[number])], order, replicas)
+        weights = np.zeros(len(indices), np.float32)
+        weights[: sizes[number]] = weight
+        indices, weights = (_share(each, replicas, own) for each in (indices, weights))
         images, labels = _read(split, indices)
         targets = labels
         if teacher_logits is not None:
             targets = labels, _logits_of(teacher_logits, indices)
         if weight == 1:
             return images, targets
-        weights = np.zeros(len(indices), np.float32)
-        weights[: sizes[number]] = weight
         return images, targets, weights
 
     return NumpyBatches(make, len(sizes))
@@ -174,11 +174,6 @@ def augmented_view(
     return NumpyBatches(make, -(-len(split) // batch_size))
 
 
-def _refuse_parts(own: range | None) -> None:
-    if own is not None:
-        require_tensorflow("A part of each batch (`own`)")
-
-
 def _bounds(sizes: list[int]) -> list[tuple[int, int]]:
     ends = np.cumsum(sizes)
     return list(zip((ends - sizes).tolist(), ends.tolist(), strict=True))
@@ -187,6 +182,14 @@ def _bounds(sizes: list[int]) -> list[tuple[int, int]]:
 def _filled(indices: np.ndarray, order: np.ndarray, replicas: int) -> np.ndarray:
     """The indices and as many others as replicas need for equal shares."""
     return np.concatenate([indices, np.resize(order, -len(indices) % replicas)])
+
+
+def _share(filled: np.ndarray, replicas: int, own: range | None) -> np.ndarray:
+    """What the replicas that this process feeds get of a batch."""
+    if own is None:
+        return filled
+    size = len(filled) // replicas
+    return filled[own.start * size : own.stop * size]
 
 
 def _locked(function: Callable) -> Callable:

@@ -136,9 +136,10 @@ def training_batches(
             to `None`.
         replicas: int. Replicas of the distribution strategy; see `batch_sizes`.
             Defaults to `1`.
-        own: range or None. The numbers of the replicas that this process feeds: each
-            batch then comes in parts, one for each of them in turn, and only these are
-            read. Images are mixed within a part. By default batches are whole.
+        own: range or None. The numbers of the replicas that this process feeds: only
+            their parts of each batch are read. They come one by one in turn, and images
+            are mixed within a part; on JAX they come as one. By default batches are
+            whole.
 
     Returns:
         A `tf.data.Dataset` of (float32 RGB 0..255 (B, S, S, 3), labels int32 (B,)), or

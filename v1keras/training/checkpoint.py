@@ -18,6 +18,7 @@ import keras
 from v1keras.escaping import say
 from v1keras.files import atomic_write, file_fingerprint, write_json
 from v1keras.reading import read_json, reading
+from v1keras.training.engine import get_engine
 from v1keras.training.run import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -269,12 +270,13 @@ class RunCheckpoint(keras.callbacks.Callback):
         with atomic_write(target) as temporary:
             temporary.mkdir()
             if self.progress.best_epoch == epoch:
-                with self._averaged_weights():
+                with self._averaged_weights(), get_engine().alone():
                     _bare(self.model).save(temporary / MODEL_FILE)
             else:
                 _link(self.folder / MODEL_FILE, temporary / MODEL_FILE)
             # After the averages have been there: swapping back rounds the weights.
-            self.model.save_weights(temporary / _WEIGHTS_FILE)
+            with get_engine().alone():
+                self.model.save_weights(temporary / _WEIGHTS_FILE)
             digest = file_fingerprint(temporary / _WEIGHTS_FILE)
             write_json(temporary / _STATE_FILE, {**state, "sha256": digest})
             # A damaged one of this epoch may stand there.

@@ -1,10 +1,16 @@
-"""How JAX and PyTorch train: by `keras.Model.fit`, on several devices by JAX alone."""
+"""How JAX and PyTorch train: by `keras.Model.fit`, on several devices by JAX alone.
+
+On JAX several processes are one machine with the devices of all: each is given its share
+of a batch, and computes the same weights and figures.
+"""
 
 import contextlib
 import dataclasses
 import functools
+import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +19,10 @@ import numpy as np
 
 from v1keras.data import batch_sizes, get_augmentation
 from v1keras.hardware import require_tensorflow
+from v1keras.training import slurm
 from v1keras.training.config import TrainConfig
 from v1keras.training.run import Run
-
-LOST: tuple[type[Exception], ...] = ()
-"""There are no other processes that could be lost."""
+from v1keras.training.strategy import Workers
 
 SHARES_PREDICTION = False
 """Whether `predict` works on several devices, whatever the size of a batch."""
@@ -26,15 +31,22 @@ JIT_COMPILE = "auto"
 """What `model.compile` is told: JAX is slow without its compiler."""
 
 
+# Seconds until JAX gives up a process that is silent. One that has lost another waits so
+# long at its end, whatever we do.
+_HEARTBEAT_TIMEOUT = 30
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """The devices that share the batches of one process.
+    """The devices that share batches.
 
     Args:
         distribution: `keras.distribution.DataParallel`, or None for one device.
+        own: range or None. The numbers of those in this process, if there are others.
     """
 
     distribution: keras.distribution.DataParallel | None = None
+    own: range | None = None
 
     @property
     def count(self) -> int:
@@ -59,14 +71,25 @@ def check(config: TrainConfig) -> None:
 
 
 def find_workers(strategy: str) -> None:
-    """Refuses several workers."""
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
-    if strategy == "multi_worker" or os.environ.get("TF_CONFIG") or tasks > 1:
-        require_tensorflow("Work shared by processes (multi_worker, TF_CONFIG, Slurm)")
+    """Puts what Slurm says into `TF_CONFIG`; refuses several workers on PyTorch."""
+    named, tasks = os.environ.get("TF_CONFIG"), slurm.count_tasks()
+    if keras.backend.backend() != "jax":
+        if strategy == "multi_worker" or named or tasks > 1:
+            require_tensorflow("Work shared by processes, unless JAX computes,")
+    elif not named and tasks > 1:
+        index = int(os.environ["SLURM_PROCID"])
+        config = {
+            "cluster": {"worker": slurm.addresses()},
+            "task": {"type": "worker", "index": index},
+        }
+        os.environ["TF_CONFIG"] = json.dumps(config)
 
 
-def get_strategy(name: str, workers: int) -> Devices:
+def get_strategy(name: str, workers: Workers) -> Devices:
     """The devices of a strategy; see `v1keras.training.strategy.get_strategy`."""
+    if workers.count > 1:
+        _join(workers)
+        return _parallel(tuple(keras.distribution.list_devices()), workers)
     if name == "tpu":
         require_tensorflow("`strategy` tpu")
     if keras.backend.backend() != "jax":
@@ -76,13 +99,83 @@ def get_strategy(name: str, workers: int) -> Devices:
     devices = tuple(keras.distribution.list_devices())
     several_gpus = len(devices) > 1 and not devices[0].startswith("cpu")
     if name == "mirrored" or (name == "auto" and several_gpus):
-        return _parallel(devices)
+        return _parallel(devices, workers)
     return Devices()
 
 
 @functools.cache
-def _parallel(devices: tuple[str, ...]) -> Devices:
-    return Devices(keras.distribution.DataParallel(devices=list(devices)))
+def _join(workers: Workers) -> None:
+    """Makes one machine of all workers for JAX, and returns once they have come."""
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            workers.chief,
+            num_processes=workers.count,
+            process_id=workers.index,
+            # It would take one GPU in each task of Slurm.
+            cluster_detection_method="deactivate",
+            heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
+        )
+    except RuntimeError as error:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            raise
+        raise ValueError(
+            "Several workers must be joined before JAX computes anything: call "
+            f"v1keras.training.strategy.get_strategy first. Received: {error}"
+        ) from error
+
+
+@functools.cache
+def _parallel(devices: tuple[str, ...], workers: Workers) -> Devices:
+    distribution = keras.distribution.DataParallel(
+        devices=list(devices), auto_shard_dataset=False
+    )
+    if workers.count == 1:
+        return Devices(distribution)
+    import jax
+
+    count = jax.local_device_count()
+    if count * workers.count != len(devices):
+        raise ValueError(
+            "All workers must have as many devices. Received: worker "
+            f"{workers.index} of {workers.count} with {count} of {len(devices)}"
+        )
+    first = workers.index * count
+    return Devices(distribution, range(first, first + count))
+
+
+def tells_of_loss(error: Exception) -> bool:
+    """Whether an error was raised because another process no longer answers."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    # There are no types of errors to go by, only the names of what talks.
+    return isinstance(error, (ValueError, jax.errors.JaxRuntimeError)) and bool(
+        re.match("[A-Z_]+: .*(Gloo|NCCL|[Cc]oordination service)", str(error))
+    )
+
+
+def wait_for_all() -> None:
+    """Returns once all workers have called it."""
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("v1keras")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """A context in which one process makes variables, as Keras does while it saves.
+
+    In the scope of a strategy all would have to, and the others are not there.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def count_replicas(strategy: Devices) -> int:
@@ -112,8 +205,8 @@ def fit(
     """Trains a model that was made in the scope of `strategy`."""
     with strategy.scope():
         model.fit(
-            training(replicas=strategy.count),
-            validation_data=validation(replicas=strategy.count),
+            training(replicas=strategy.count, own=strategy.own),
+            validation_data=validation(replicas=strategy.count, own=strategy.own),
             validation_steps=validation_steps,
             shuffle=False,  # the batches are
             **kwargs,

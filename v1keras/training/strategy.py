@@ -19,10 +19,12 @@ class Workers(NamedTuple):
     Args:
         index: int. The number of this one; the chief is 0.
         count: int. How many there are.
+        chief: str. The address of the chief, `"host:port"`; empty if there is one only.
     """
 
     index: int = 0
     count: int = 1
+    chief: str = ""
 
     @property
     def is_chief(self) -> bool:
@@ -50,7 +52,10 @@ def get_workers(strategy: str) -> Workers:
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")
-        jobs = {name: len(hosts) for name, hosts in config.get("cluster", {}).items()}
+        cluster = {
+            name: list(hosts) for name, hosts in config.get("cluster", {}).items()
+        }
+        jobs = {name: len(hosts) for name, hosts in cluster.items()}
         task = config.get("task", {})
         job, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, AttributeError, TypeError) as error:
@@ -71,13 +76,15 @@ def get_workers(strategy: str) -> Workers:
             "TF_CONFIG must name jobs `chief` and `worker` only, and a task that is one "
             f"of theirs. Received: TF_CONFIG={text}"
         )
-    return Workers(index + (jobs.get("chief", 0) if job == "worker" else 0), count)
+    chiefs, others = cluster.get("chief", []), cluster.get("worker", [])
+    before = len(chiefs) if job == "worker" else 0
+    return Workers(index + before, count, [*chiefs, *others][0])
 
 
 def get_strategy(name: str) -> Any:
     """The distribution strategy of a name, of the back-end that computes.
 
-    With several workers it must be called before TensorFlow computes anything, and
+    With several workers it must be called before the back-end computes anything, and
     waits until all of them have called it.
 
     Args:
@@ -93,7 +100,7 @@ def get_strategy(name: str) -> Any:
     Raises:
         ValueError: if there are no such devices or workers, or the back-end knows none.
     """
-    return get_engine().get_strategy(name, get_workers(name).count)
+    return get_engine().get_strategy(name, get_workers(name))
 
 
 def predicting_strategy(name: str) -> str:
@@ -146,7 +153,9 @@ def working_together(
             wait_for_all(workers)
             yield workers
             wait_for_all(workers)
-    except get_engine().LOST as error:
+    except Exception as error:
+        if not get_engine().tells_of_loss(error):
+            raise
         raise ConnectionError(
             "All workers must work until the end; its own messages say why one has not, "
             "and the same command on all of them resumes. Received: worker "

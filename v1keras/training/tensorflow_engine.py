@@ -14,27 +14,25 @@ import tensorflow as tf
 
 from v1keras.data import batch_sizes
 from v1keras.reading import reason
+from v1keras.training import slurm
 from v1keras.training.config import TrainConfig
 from v1keras.training.distributed_fit import distributed_fit
 from v1keras.training.pictures import Pictures
 from v1keras.training.run import LOG_FOLDER, Run
+from v1keras.training.strategy import Workers
 
-LOST = (
+_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
-"""What TensorFlow raises where another process no longer answers."""
 
 SHARES_PREDICTION = True
 """Whether `predict` works on several devices, whatever the size of a batch."""
 
 JIT_COMPILE = False
 """What `model.compile` is told: XLA's convolutions are slower on a CPU."""
-
-# Jobs of one Slurm cluster get different ports on the machines that they share.
-_FIRST_PORT, _PORTS = 15000, 10000
 
 
 def check(config: TrainConfig) -> None:
@@ -43,14 +41,13 @@ def check(config: TrainConfig) -> None:
 
 def find_workers(strategy: str) -> None:
     """Puts what Slurm says into `TF_CONFIG`."""
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    tasks = slurm.count_tasks()
     if os.environ.get("TF_CONFIG") or tasks < 2:
         return
-    job = int(os.environ.get("SLURM_JOB_ID", 0))
     # The resolver fails without GPUs, so that it is told of one for each task; which
     # ones a task sees is left to Slurm.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=_FIRST_PORT + job % _PORTS,
+        port_base=slurm.first_port(),
         gpus_per_node=tasks,
         gpus_per_task=1,
         auto_set_gpu=False,
@@ -61,9 +58,9 @@ def find_workers(strategy: str) -> None:
     os.environ["TF_CONFIG"] = json.dumps(config)
 
 
-def get_strategy(name: str, workers: int) -> tf.distribute.Strategy:
+def get_strategy(name: str, workers: Workers) -> tf.distribute.Strategy:
     """The strategy of a name; see `v1keras.training.strategy.get_strategy`."""
-    if workers > 1:
+    if workers.count > 1:
         return _multi_worker()
     if name == "tpu":
         return _tpu()
@@ -106,10 +103,20 @@ def _tpu() -> tf.distribute.TPUStrategy:
         ) from error
 
 
+def tells_of_loss(error: Exception) -> bool:
+    """Whether an error was raised because another process no longer answers."""
+    return isinstance(error, _LOST)
+
+
 def wait_for_all() -> None:
     """Returns once all workers have called it."""
     strategy = _multi_worker()
     strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+
+
+def alone() -> contextlib.AbstractContextManager:
+    """A context without a meaning: TensorFlow saves in one process as it is."""
+    return contextlib.nullcontext()
 
 
 def count_replicas(strategy: tf.distribute.Strategy) -> int:
