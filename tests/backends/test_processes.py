@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="JAX alone joins processes"
 )
 
-# Statistics over the last batch, of two images, would make much of rounding.
+# Statistics over the last batch, of two images, would make much of rounding: by groups,
+# there are none.
 SETTINGS = {
     "dataset": "shapes:62:24",
     "variant": "no_noise",
@@ -92,7 +93,8 @@ def test_two_processes_do_what_one_does(tmp_path, monkeypatch):
     for run in (member, student):
         other = Run.open(together / run.name)
         for name, values in run.history.items():
-            if name != "seconds":
+            # Logits of networks that have hardly begun are equal up to rounding.
+            if "accuracy" not in name and name != "seconds":
                 np.testing.assert_allclose(other.history[name], values, atol=1e-5)
         weights = run.load_model().get_weights()
         for ours, theirs in zip(other.load_model().get_weights(), weights, strict=True):
