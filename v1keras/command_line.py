@@ -15,6 +15,7 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -303,6 +304,11 @@ class _Record(typing.TypedDict):
 
 def _stored_settings(config_class: type, file: str) -> dict[str, Any]:
     """The settings in a file, apart from `out`, by field."""
+    if not Path(file).is_file():
+        raise ValueError(
+            f"`{_CONFIG}` must be a file with settings, such as the config.json of a run. "
+            f"Received: {_CONFIG}={file}"
+        )
     remedy = "give the flags instead"
     settings = read_json(file, _Record, remedy)["settings"]
     known = {field.name for field in dataclasses.fields(config_class)}
