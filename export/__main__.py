@@ -13,7 +13,6 @@ from export.models_config import list_versions
 from export.rollback import find_version, list_hidden, roll_back, undo
 from v1keras.command_line import run
 from v1keras.escaping import say
-from v1keras.hardware import require_tensorflow
 
 if TYPE_CHECKING:
     from export.pipeline import ExportResult
@@ -47,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(config: ExportConfig) -> None:
+    from v1keras.hardware import require_tensorflow
+
     require_tensorflow("python -m export")
     from export.pipeline import export_run
 

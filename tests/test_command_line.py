@@ -244,9 +244,11 @@ def test_help_and_mistyped_flags_load_no_framework(command):
     assert "Did you mean: traceback" in result.stderr
 
 
-# `predict` writes single files, and `export` a version beside those of others.
+# `predict` writes single files, `export` a version beside those of others, and a study
+# waits for its other processes.
 WITH_FOLDERS = {name: module for name, module, _ in front_door._COMMANDS}
-del WITH_FOLDERS["predict"], WITH_FOLDERS["export"]
+for each in ("predict", "export", "study"):
+    del WITH_FOLDERS[each]
 
 
 @pytest.mark.parametrize("command", WITH_FOLDERS)
