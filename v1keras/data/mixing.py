@@ -28,6 +28,7 @@ class Mixing:
 
     Example:
 
+    >>> import tensorflow as tf
     >>> mixing = Mixing(mixup=0.2)
     >>> images, (labels,) = mixing(tf.zeros((8, 64, 64, 3)), [tf.eye(8)], seed=(0, 1))
     >>> labels.shape
