@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from cluster import free_addresses, tf_config
 
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 from v1keras.training.slurm import addresses
@@ -50,29 +50,17 @@ assert distill(student).is_finished
 """
 
 
-def free_addresses(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return hosts
-
-
 def test_two_processes_do_what_one_does(tmp_path, monkeypatch):
     # Compiling is most of the time, and both sides of a comparison are alike.
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     together, alone = tmp_path / "together", tmp_path / "alone"
-    cluster = {"worker": free_addresses(2)}
+    hosts = free_addresses(2)
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", CHAIN, str(together), json.dumps(SETTINGS)],
             env={
                 **os.environ,
-                "TF_CONFIG": json.dumps(
-                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
-                ),
+                "TF_CONFIG": tf_config(hosts, index),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,13 +4,13 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from cluster import free_addresses, tf_config
 
 from v1keras.evaluation import evaluate
 from v1keras.evaluation.config import EvaluateConfig
@@ -84,12 +84,7 @@ evaluate(EvaluateConfig(out=str(folder / "evaluation"), models=(member,), **eval
 
 def start(arguments):
     """The workers of one command, which see each other on free ports."""
-    sockets = [socket.socket() for _ in range(WORKERS)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+    hosts = free_addresses(WORKERS)
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return [
         subprocess.Popen(
@@ -101,11 +96,6 @@ def start(arguments):
         )
         for index in range(WORKERS)
     ]
-
-
-def tf_config(hosts, index, job="worker"):
-    task = {"type": job, "index": index}
-    return json.dumps({"cluster": {"worker": hosts}, "task": task})
 
 
 def weights_and_figures(run):
