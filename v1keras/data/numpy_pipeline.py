@@ -18,8 +18,7 @@ from v1keras.data import philox
 from v1keras.data.augment import AffineAugmentation
 from v1keras.data.augmentations import Augmentation
 from v1keras.data.datasets import Split
-from v1keras.data.pipeline import batch_sizes
-from v1keras.data.streams import AUGMENT_STREAM, SHUFFLE_STREAM
+from v1keras.data.pipeline import AUGMENT_STREAM, SHUFFLE_STREAM, batch_sizes
 from v1keras.hardware import require_tensorflow
 
 # Batches that are made ahead, at most: each may be large.

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from v1keras.data.mixing import Mixing
 
+# Independent streams of random numbers are derived from one seed.
+SHUFFLE_STREAM, AUGMENT_STREAM, MIXING_STREAM = 0, 1, 2
+
 
 def steps_per_epoch(
     count: int, batch_size: int, *, drop_remainder: bool = False

@@ -9,8 +9,12 @@ from v1keras.data.augment import AffineAugmentation
 from v1keras.data.augmentations import Augmentation
 from v1keras.data.datasets import Split
 from v1keras.data.mixing import Mixing
-from v1keras.data.pipeline import batch_sizes
-from v1keras.data.streams import AUGMENT_STREAM, MIXING_STREAM, SHUFFLE_STREAM
+from v1keras.data.pipeline import (
+    AUGMENT_STREAM,
+    MIXING_STREAM,
+    SHUFFLE_STREAM,
+    batch_sizes,
+)
 
 
 def training_batches(

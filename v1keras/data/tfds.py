@@ -134,15 +134,15 @@ class TfdsImages:
             for name in ("test", "validation")
             if name in available and self._is_labelled(name)
         ]
-        if "train" in available:
-            test = {"test": labelled[0]} if labelled else {}
-            return {"train": "train", **test} if test else {"all": "train"}
-        if not labelled:
+        trained = {"train": "train"} if "train" in available else {}
+        if labelled:
+            return {**trained, "test": labelled[0]}
+        if not trained:
             raise ValueError(
                 f"{self.builder.info.full_name} must have a split `train`, or `test` or "
                 f"`validation` with labels. Received: {sorted(available)}"
             )
-        return {"test": labelled[0]}
+        return {"all": "train"}
 
     def _is_labelled(self, split: str) -> bool:
         first = next(self._examples(split, 1), None)

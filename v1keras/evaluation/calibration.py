@@ -1,6 +1,7 @@
 """The temperature of a run: fitted on its held-out images, and stored with the run."""
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -43,11 +44,7 @@ class Calibration:
     after: dict[str, float]
 
 
-class _Entry(TypedDict):
-    temperature: float
-    images: int
-    before: dict[str, float]
-    after: dict[str, float]
+_Entry = TypedDict("_Entry", typing.get_type_hints(Calibration))
 
 
 class _Record(TypedDict):

@@ -50,7 +50,8 @@ def train_free(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run] | N
     Raises:
         FileExistsError: see `open_trainings`.
     """
-    every = list(config.trainings())
+    trainings = config.trainings()
+    every = list(trainings)
     chosen = config.only or _from_own_number(every)
     while True:
         trained = False
@@ -58,7 +59,7 @@ def train_free(config: StudyConfig, dataset: ImageDataset) -> dict[str, Run] | N
         for name in [name for name in chosen if runs[name] is None]:
             say("", f"[{every.index(name) + 1}/{len(every) + 1}] {name}")
             try:
-                train(config.trainings()[name], dataset)
+                train(trainings[name], dataset)
             except FolderInUseError as error:
                 say(f"{error.holder} there")
             else:

@@ -30,7 +30,6 @@ SHARES_PREDICTION = False
 JIT_COMPILE = "auto"
 """What `model.compile` is told: JAX is slow without its compiler."""
 
-
 # Seconds until JAX gives up a process that is silent. One that has lost another waits so
 # long at its end, whatever we do.
 _HEARTBEAT_TIMEOUT = 30

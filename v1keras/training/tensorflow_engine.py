@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from v1keras.data import batch_sizes
+from v1keras.quiet import without_warnings_of_tensorflow
 from v1keras.reading import reason
 from v1keras.training import slurm
 from v1keras.training.config import TrainConfig
@@ -223,24 +224,12 @@ def count_operations(model: keras.Model) -> int:
     call = tf.function(lambda images: model(images, training=False))
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     # It would warn of the age of what it calls itself.
-    with _only_errors():
+    with without_warnings_of_tensorflow():
         counted = tf.compat.v1.profiler.profile(
             call.get_concrete_function(signature).graph,
             options={**options, "output": "none"},
         )
     return int(counted.total_float_ops)
-
-
-@contextlib.contextmanager
-def _only_errors() -> Iterator[None]:
-    """TensorFlow's log without its warnings."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def device_name() -> str:
