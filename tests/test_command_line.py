@@ -221,6 +221,23 @@ def test_only_known_greetings_are_kept_back(action, later):
     assert (result.returncode == 0) == (action == "pass")
 
 
+def test_a_package_that_is_not_installed_is_one_line(capsys):
+    def absent(config):
+        importlib.import_module("no_such_package.inside")
+
+    assert run("--out=x", main=absent)[0] == 2
+    error = capsys.readouterr().err
+    assert error == "tool: error: not installed: No module named 'no_such_package'\n"
+
+
+def test_a_module_of_our_own_that_is_absent_is_a_fault(capsys):
+    def absent(config):
+        importlib.import_module("v1keras.no_such_module")
+
+    with pytest.raises(ModuleNotFoundError):
+        run("--out=x", main=absent)
+
+
 LIGHT = """
 import sys
 from v1keras.__main__ import main

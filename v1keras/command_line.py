@@ -173,8 +173,9 @@ def run(
 ) -> int:
     """Parses the flags into a `config_class` and calls `main` with it.
 
-    `ValueError` and `OSError` (bad values, missing or unreadable files) become one
-    line on standard error; `--traceback` shows where they came from.
+    `ValueError` and `OSError` (bad values, missing or unreadable files) and packages
+    that are not installed become one line on standard error; `--traceback` shows where
+    the former came from.
 
     Args:
         main: callable. Takes the configuration.
@@ -211,14 +212,24 @@ def run(
                 start_backend()
                 silence_image_libraries()
             main(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if _is_our_fault(error):
+            raise
         if values["traceback"].value:
             say(*traceback.format_exc().splitlines(), file=sys.stderr)
-        return _fail(prog, error)
+        is_absent = isinstance(error, ModuleNotFoundError)
+        return _fail(prog, f"not installed: {error}" if is_absent else error)
     except KeyboardInterrupt as ending:
         message = "interrupted; the same command resumes."
         return _fail(prog, message, code=exit_code(ending))
     return 0
+
+
+def _is_our_fault(error: Exception) -> bool:
+    """Whether a module of this package is missing, and not one that it needs."""
+    if not isinstance(error, ModuleNotFoundError):
+        return False
+    return (error.name or "").partition(".")[0] in ("", "export", "v1keras")
 
 
 def _fail(prog: str, error: Any, *, hint: str = "", code: int = 2) -> int:

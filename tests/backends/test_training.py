@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import v1keras
+from v1keras import __main__ as front_door
 from v1keras.data import load_dataset
 from v1keras.evaluation import EvaluateConfig, evaluate
 from v1keras.evaluation.cache import LogitCache
@@ -249,3 +250,27 @@ def test_exporting_says_what_it_needs(run, tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
     assert "needs TensorFlow" in finished.stderr and finished.stderr.count("\n") == 1
+
+
+COMMANDS = [module for _, module, _ in front_door._COMMANDS]
+COMMANDS += [
+    f"export {verb}" for verb in ("list", "verify", "rollback", "undo", "diff")
+]
+COMMANDS += ["export.client", "export.serve", "export.server"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_opens_without_tensorflow(command):
+    arguments = [sys.executable, "-m", *command.split()]
+    helped = subprocess.run([*arguments, "--help"], capture_output=True, text=True)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    wrong = subprocess.run([*arguments, "--wrong=1"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+
+
+def test_serving_says_what_it_needs(tmp_path):
+    command = [sys.executable, "-m", "export.serve", f"--root={tmp_path}", "--port=0"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert "not installed: No module named 'tensorflow'" in finished.stderr
+    assert finished.stderr.count("\n") == 1
