@@ -25,6 +25,7 @@ import numpy as np
 
 from export.client_config import ENCRYPTED, ClientConfig
 from export.requests import INPUT_NAMES, OPTIONAL_INPUT_NAMES
+from v1keras.reading import read_text, reading
 
 Row = dict[str, Any]
 
@@ -73,9 +74,7 @@ class RestChannel:
         if config.token_file is not None:
             self._headers["Authorization"] = f"Bearer {_token(config)}"
         is_encrypted = config.scheme in ENCRYPTED
-        self._tls = (
-            ssl.create_default_context(cafile=config.ca_file) if is_encrypted else None
-        )
+        self._tls = _authorities(config) if is_encrypted else None
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(
@@ -200,6 +199,8 @@ class GrpcChannel:
         ]
         address = config.server.rpartition("://")[2]
         if config.scheme in ENCRYPTED:
+            # gRPC takes any bytes for certificates, and then nothing answers.
+            _authorities(config)
             roots = Path(config.ca_file).read_bytes() if config.ca_file else None
             credentials = grpc.ssl_channel_credentials(roots)
             if config.token_file is not None:
@@ -265,8 +266,16 @@ def _column(array: np.ndarray) -> list:
     return array.tolist()
 
 
+def _authorities(config: ClientConfig) -> ssl.SSLContext:
+    """Whom a server's certificate must be signed by."""
+    if config.ca_file is None:
+        return ssl.create_default_context()
+    with reading(config.ca_file, "give a PEM file of certificates"):
+        return ssl.create_default_context(cafile=config.ca_file)
+
+
 def _token(config: ClientConfig) -> str:
-    token = Path(config.token_file).read_text(encoding="utf-8").strip()
+    token = read_text(config.token_file, "give a file that holds a token").strip()
     if not token or not token.isascii() or not token.isprintable():
         raise ValueError(
             "`token_file` must hold one line of ASCII characters. "

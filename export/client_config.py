@@ -1,6 +1,7 @@
 """Whom the client asks, and how."""
 
 import dataclasses
+from pathlib import Path
 
 from v1keras.command_line import check_values, option, require
 
@@ -73,6 +74,13 @@ class ClientConfig:
         for name in ("ca_file", "token_file"):
             is_safe = getattr(self, name) is None or self.scheme in ENCRYPTED
             require(self, name, is_safe, "given with https:// or grpcs:// only")
+        for path in (*self.image, self.ca_file, self.token_file):
+            # Pipes count too: --token_file=<(pass show token)
+            if path is not None and (not Path(path).exists() or Path(path).is_dir()):
+                raise ValueError(
+                    "`image`, `ca_file` and `token_file` must be files that exist. "
+                    f"Received: {path}"
+                )
 
     @property
     def scheme(self) -> str:

@@ -553,6 +553,29 @@ def test_rest_needs_no_tensorflow(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("server", ["https://localhost:1", "grpcs://localhost:1"])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--image={folder}/absent.png"],
+            "must be files that exist. Received: {folder}/",
+        ),
+        (["--image={folder}"], "must be files that exist. Received: {folder}"),
+        (["--ca_file={folder}/absent.pem"], "must be files that exist"),
+        (["--token_file={folder}"], "must be files that exist"),
+        (["--ca_file={folder}/bytes"], "bytes is damaged"),
+        (["--token_file={folder}/bytes"], "bytes is damaged"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(server, flags, message, tmp_path, fails):
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "a.png").write_bytes(b"any")
+    given = [f"--image={tmp_path / 'a.png'}", f"--server={server}", "--retries=0"]
+    given += [flag.format(folder=tmp_path) for flag in flags]
+    fails(main, given, message.format(folder=tmp_path))
+
+
 def test_the_command_is_quiet_over_grpc(tmp_path):
     (tmp_path / "a.png").write_bytes(b"any")
     flags = [f"--image={tmp_path / 'a.png'}", "--server=localhost:1", "--retries=0"]
@@ -589,7 +612,7 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, fails):
     "flags,message",
     [
         ([], "--image is required"),
-        (["--image=/no/cat.jpg"], "No such file"),
+        (["--image=/no/cat.jpg"], "must be files that exist"),
         (["--image=a", "--version=1", "--label=stable"], "must not be given together"),
         (["--image=a", "--timeout=0"], "`timeout` must be positive"),
         (["--image=a", "--retries=-1"], "`retries` must be at least 0"),
@@ -602,7 +625,7 @@ def test_grpc_answers_of_other_models_are_one_line(images, tmp_path, fails):
         ([f"--image={__file__}", "--server=http://h:x"], "`server` must be an address"),
         (
             [f"--image={__file__}", "--server=https://h", "--token_file=/no/token"],
-            "No such file",
+            "must be files that exist",
         ),
         (
             [f"--image={__file__}", "--server=https://h", "--token_file=/dev/null"],
