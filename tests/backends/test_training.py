@@ -21,6 +21,7 @@ from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN
 from v1keras.evaluation.costs import measure_cost
 from v1keras.models import build_ensemble
+from v1keras.studies import RecommendConfig, recommend
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 
 # One shape of a batch: JAX compiles for each.
@@ -155,6 +156,24 @@ def test_prediction_is_the_softmax_of_the_logits(run, folder):
     expected = np.tile(shares / shares.sum(), (2, 1))
     np.testing.assert_allclose(answers.probabilities, expected, rtol=1e-4)
     assert answers.labels == (run.labels[int(logits.argmax())],) * 2
+
+
+def test_a_blurred_camera_is_recognised(run, folder, tmp_path):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for file in (folder / "val").rglob("*.png"):
+        blurred = cv2.GaussianBlur(cv2.imread(str(file)), (0, 0), 3)
+        cv2.imwrite(str(photographs / file.name), blurred)
+    config = RecommendConfig(
+        photos=(str(photographs),),
+        models=(str(run.path),),
+        out=str(tmp_path / "out"),
+        images=24,
+        bootstrap=20,
+    )
+    likeness = recommend(config).likeness
+    likeliest = likeness.cells[int(np.argmax(likeness.shares))]
+    assert likeliest.corruption == "defocus_blur"
 
 
 def test_distillation(run, folder, tmp_path):
