@@ -186,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _classify_files(config: ClientConfig) -> None:
+    config.check_files()
     if not config.is_rest:
         start_backend()
     images = [Path(path).read_bytes() for path in config.image]

@@ -74,6 +74,13 @@ class ClientConfig:
         for name in ("ca_file", "token_file"):
             is_safe = getattr(self, name) is None or self.scheme in ENCRYPTED
             require(self, name, is_safe, "given with https:// or grpcs:// only")
+
+    def check_files(self) -> None:
+        """Refuses files that are not there.
+
+        Raises:
+            ValueError: if one of them is missing or a folder.
+        """
         for path in (*self.image, self.ca_file, self.token_file):
             # Pipes count too: --token_file=<(pass show token)
             if path is not None and (not Path(path).exists() or Path(path).is_dir()):
