@@ -73,8 +73,9 @@ class RestChannel:
         self._headers = {"Content-Type": "application/json"}
         if config.token_file is not None:
             self._headers["Authorization"] = f"Bearer {_token(config)}"
-        is_encrypted = config.scheme in ENCRYPTED
-        self._tls = _authorities(config) if is_encrypted else None
+        self._tls = None
+        if config.scheme in ENCRYPTED:
+            self._tls = ssl.create_default_context(cadata=_certificates(config))
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(
@@ -199,9 +200,8 @@ class GrpcChannel:
         ]
         address = config.server.rpartition("://")[2]
         if config.scheme in ENCRYPTED:
-            # gRPC takes any bytes for certificates, and then nothing answers.
-            _authorities(config)
-            roots = Path(config.ca_file).read_bytes() if config.ca_file else None
+            certificates = _certificates(config)
+            roots = certificates and certificates.encode("ascii")
             credentials = grpc.ssl_channel_credentials(roots)
             if config.token_file is not None:
                 credentials = grpc.composite_channel_credentials(
@@ -266,12 +266,19 @@ def _column(array: np.ndarray) -> list:
     return array.tolist()
 
 
-def _authorities(config: ClientConfig) -> ssl.SSLContext:
-    """Whom a server's certificate must be signed by."""
+def _certificates(config: ClientConfig) -> str | None:
+    """The PEM text of whom a server's certificate must be signed by.
+
+    `None` stands for those that the system trusts.
+    """
     if config.ca_file is None:
-        return ssl.create_default_context()
+        return None
     with reading(config.ca_file, "give a PEM file of certificates"):
-        return ssl.create_default_context(cafile=config.ca_file)
+        # Read once, because it may be a pipe. Comments in it need not be ASCII.
+        text = Path(config.ca_file).read_bytes().decode("ascii", "ignore")
+        # gRPC takes any text for certificates, and then nothing answers.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+        return text
 
 
 def _token(config: ClientConfig) -> str:

@@ -175,7 +175,7 @@ def run(
 
     `ValueError` and `OSError` (bad values, missing or unreadable files) and packages
     that are not installed become one line on standard error; `--traceback` shows where
-    the former came from.
+    they came from.
 
     Args:
         main: callable. Takes the configuration.
@@ -213,27 +213,27 @@ def run(
                 silence_image_libraries()
             main(config)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if _is_our_fault(error):
+        if _lacks_own_module(error):
             raise
         if values["traceback"].value:
             say(*traceback.format_exc().splitlines(), file=sys.stderr)
-        is_absent = isinstance(error, ModuleNotFoundError)
-        return _fail(prog, f"not installed: {error}" if is_absent else error)
+        return _fail(prog, error)
     except KeyboardInterrupt as ending:
         message = "interrupted; the same command resumes."
         return _fail(prog, message, code=exit_code(ending))
     return 0
 
 
-def _is_our_fault(error: Exception) -> bool:
+def _lacks_own_module(error: Exception) -> bool:
     """Whether a module of this package is missing, and not one that it needs."""
-    if not isinstance(error, ModuleNotFoundError):
-        return False
-    return (error.name or "").partition(".")[0] in ("", "export", "v1keras")
+    name = getattr(error, "name", None) or ""
+    is_absent = isinstance(error, ModuleNotFoundError)
+    return is_absent and name.partition(".")[0] in ("", "export", "v1keras")
 
 
 def _fail(prog: str, error: Any, *, hint: str = "", code: int = 2) -> int:
-    message = " ".join(str(error).split())
+    what = "not installed: " if isinstance(error, ModuleNotFoundError) else ""
+    message = " ".join(f"{what}{error}".split())
     say(f"{prog}: error: {message} {hint}".rstrip(), file=sys.stderr)
     return code
 

@@ -6,6 +6,7 @@ and a service of its official messages answers over gRPC with what that has load
 
 import contextlib
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,7 @@ import threading
 import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -503,6 +505,17 @@ def test_tls_and_a_token(safe_address, secrets):
         classify([b"any"], safe_address, ca_file=secrets["ca_file"])
     with pytest.raises(ConnectionError, match="does not answer"):
         classify([b"any"], safe_address, token_file=secrets["token_file"])
+
+
+def test_certificates_may_come_through_a_pipe(safe_address, secrets, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "# Autorité\n".encode() + Path(secrets["ca_file"]).read_bytes()
+    writer = threading.Thread(target=pipe.write_bytes, args=(text,))
+    writer.start()
+    (answer,) = classify([b"any"], safe_address, **{**secrets, "ca_file": str(pipe)})
+    writer.join()
+    assert answer.classes == ("cat",)
 
 
 def test_a_tls_handshake_that_drips_is_late():
