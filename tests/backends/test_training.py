@@ -12,6 +12,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import v1keras
 from v1keras import __main__ as front_door
@@ -21,6 +22,7 @@ from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN
 from v1keras.evaluation.costs import measure_cost
 from v1keras.models import build_ensemble
+from v1keras.models.disagreement import DisagreementSeeker
 from v1keras.studies import RecommendConfig, recommend
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
 
@@ -176,8 +178,14 @@ def test_a_blurred_camera_is_recognised(run, folder, tmp_path):
     assert likeliest.corruption == "defocus_blur"
 
 
-def test_distillation(run, folder, tmp_path):
-    settings = {**TINY, "variant": "no_noise", "epochs": 1}
+@pytest.mark.parametrize("disagreement", [0.0, 1.0])
+def test_distillation(disagreement, run, folder, tmp_path):
+    settings = {
+        **TINY,
+        "variant": "no_noise",
+        "epochs": 1,
+        "disagreement": disagreement,
+    }
     config = DistillConfig(
         out=str(tmp_path / "student"),
         dataset=str(folder),
@@ -187,6 +195,24 @@ def test_distillation(run, folder, tmp_path):
     student = distill(config)
     assert student.config["kind"] == "student"
     assert {"soft_target_loss", "teacher_agreement"} <= set(student.history)
+
+
+def test_disagreement_by_formula():
+    """Of two classes the random direction decides the sign of the step alone."""
+    inputs = keras.Input((4, 4, 3))
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    images = np.random.default_rng(0).uniform(40, 215, (8, 4, 4, 3)).astype("float32")
+    seeker = DisagreementSeeker(model, 3.0, 200.0)
+    change = keras.ops.convert_to_numpy(seeker(images)) - images
+    kernel = keras.ops.convert_to_numpy(model.weights[0])
+    direction = (kernel[:, 0] - kernel[:, 1]).reshape(images[0].shape)
+    logits = keras.ops.convert_to_numpy(model(images)) / 200.0
+    confidence = softmax(logits, -1).max(-1)[:, None, None, None]
+    step = 3.0 * confidence * direction / np.sqrt(np.mean(direction**2))
+    np.testing.assert_allclose(np.abs(change), np.abs(step), atol=1e-3)
+    signs = np.sign(np.sum(change * step, axis=(1, 2, 3)))
+    assert set(signs) == {-1.0, 1.0}
 
 
 def test_a_teacher_draws_new_noise_in_each_step(run):

@@ -161,6 +161,32 @@ def test_feature_matching_by_flags(members, lesson, tmp_path):
     assert float(history(run.path)[0]["feature_loss"]) > 0
 
 
+class Stopped(Exception):
+    pass
+
+
+class StopIn(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise Stopped
+
+
+@pytest.mark.parametrize("disagreement", [0.0, 1.0])
+def test_a_noisy_teacher_goes_on_where_it_was(
+    disagreement, members, lesson, change, tmp_path
+):
+    config = lesson(
+        members=(members["no_noise"], members["standard"]), epochs=2,
+        disagreement=disagreement,
+    )  # fmt: skip
+    whole = distill(change(config, out=str(tmp_path / "whole")))
+    with pytest.raises(Stopped):
+        distill(config, callbacks=[StopIn()])
+    resumed = distill(config)
+    weights = (run.load_model().get_weights() for run in (whole, resumed))
+    assert all(map(np.array_equal, *weights))
+
+
 def test_a_run_of_an_older_version_goes_on(tiny, change):
     run = train(change(tiny, epochs=1))
     before = (run.path / "model.keras").stat().st_mtime_ns
@@ -186,6 +212,9 @@ def test_a_run_of_an_older_version_goes_on(tiny, change):
             {"feature_layer": "pool", "feature_weight": 1.0, "teacher_views": 2},
             "0 with --feature_layer",
         ),
+        ({"disagreement": -1.0}, "disagreement=-1.0"),
+        ({"disagreement": 1.0, "alpha": 0.0}, "0 with --alpha=0"),
+        ({"disagreement": 1.0, "teacher_views": 2}, "0 with --disagreement"),
     ],
 )
 def test_refusals(settings, message):

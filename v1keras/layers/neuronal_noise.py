@@ -19,7 +19,7 @@ _STREAM_STRIDE = 0x2545F491
 _SHARE_STEPS = 2**16
 
 
-class _ReplicaSeedGenerator(keras.random.SeedGenerator):
+class ReplicaSeedGenerator(keras.random.SeedGenerator):
     """A seed generator whose draws differ between replicas of a TF strategy.
 
     Keras gives each replica a copy of the same state, so that all of them would
@@ -123,7 +123,7 @@ class NeuronalNoise(keras.layers.Layer):
         self.signed = signed
         self.rectify = rectify
         # Names of their own: SavedModel takes none that begins with an underscore.
-        self.seed_generator = _ReplicaSeedGenerator(seed, name="noise_seed")
+        self.seed_generator = ReplicaSeedGenerator(seed, name="noise_seed")
         # Mode and seed as compiled functions read them. Only the state of a seed
         # generator is handed to them and yet no weight, which files would hold.
         self.noise_mode = keras.random.SeedGenerator(0, name="noise_mode")

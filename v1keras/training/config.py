@@ -372,6 +372,11 @@ class TeachingSettings:
     feature_weight: float = _distillation(
         0.0, "Weight of the loss between these layers."
     )
+    disagreement: float = _distillation(
+        0.0,
+        "The teacher answers images moved so far to where members disagree, in pixels of "
+        "[0, 255] (published: 1); 0 for the images as they are.",
+    )
 
     def check_teaching(self) -> None:
         """Refuses values that make no distillation."""
@@ -383,8 +388,15 @@ class TeachingSettings:
         sense = self.feature_weight > 0 if matches else self.feature_weight == 0
         what = "positive with --feature_layer, 0 without it"
         require(self, "feature_weight", sense, what)
-        online = not (matches and self.teacher_views)
-        require(self, "teacher_views", online, "0 with --feature_layer")
+        require(self, "disagreement", self.disagreement >= 0, "at least 0")
+        asked = self.asks_teacher or not self.disagreement
+        require(self, "disagreement", asked, "0 with --alpha=0")
+        for name, given in (
+            ("feature_layer", matches),
+            ("disagreement", self.disagreement),
+        ):
+            online = not (given and self.teacher_views)
+            require(self, "teacher_views", online, f"0 with --{name}")
 
     @property
     def asks_teacher(self) -> bool:

@@ -228,6 +228,8 @@ def _distiller(
         "feature_layer": config.feature_layer,
         "teacher_layers": config.teacher_layers,
         "feature_weight": config.feature_weight,
+        "disagreement": config.disagreement,
+        "seed": config.seed,
     }
     if config.distillation_loss == "paper":
         return Distiller.paper(teacher, student, members=len(config.members), **common)
