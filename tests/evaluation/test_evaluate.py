@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from v1keras import command_line
 from v1keras.data import load_dataset
 from v1keras.evaluation import EvaluateConfig, evaluate
-from v1keras.evaluation.runs import open_runs
+from v1keras.evaluation.runs import open_runs, run_variants
 from v1keras.training import Run, TrainConfig
 from v1keras.v1 import get_variant
 
@@ -24,11 +24,13 @@ def make_run(tmp_path, make_model):
     """A function that writes a run directory without training."""
     data = load_dataset(DATASET)
 
-    def make(name, variant="standard", *, seed=0, classes=None, kind="member"):
+    def make(
+        name, variant="standard", *, seed=0, classes=None, kind="member", **further
+    ):
         path = tmp_path / name
         path.mkdir(parents=True)
         classes = classes or data.class_names
-        settings = TrainConfig(out=str(path), variant=variant, seed=seed)
+        settings = TrainConfig(out=str(path), variant=variant, seed=seed, **further)
         config = {
             "kind": kind,
             "name": path.name,
@@ -228,6 +230,23 @@ def test_a_student_is_no_seed_of_its_variant(tmp_path, make_run):
     common = (f"--out={out}", f"--dataset={DATASET}", "--corrupted=none")
     assert run(f"--models={','.join(models)}", "--bootstrap=50", *common) == 0
     assert not (out / "seeds.csv").exists()
+
+
+def test_runs_that_were_trained_otherwise_are_no_seeds_of_one_variant(make_run):
+    runs = open_runs(
+        [
+            make_run("base-0", "base"),
+            make_run("base-1", "base", seed=1),
+            make_run("prime-0", "base", augmentation="prime", epochs=3),
+            make_run("prime-1", "base", augmentation="prime", epochs=3, seed=1),
+            make_run("student", "base", kind="student", augmentation="prime"),
+            make_run("v1", stride=4),
+        ]
+    )
+    prime = "base, epochs=3, augmentation=prime"
+    assert list(run_variants(runs).values()) == [
+        "base", "base", prime, prime, "base student", "standard"
+    ]  # fmt: skip
 
 
 def test_two_evaluations_side_by_side(tmp_path, make_run, capsys):

@@ -2,10 +2,10 @@
 
 import collections
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +22,16 @@ from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
 # Settings in which two runs of one variant may differ and still be seeds of it.
-_NOT_THE_VARIANT = ("seed", "out", "data_dir", "strategy", "members")
+_NOT_THE_VARIANT = (
+    "seed",
+    "out",
+    "data_dir",
+    "strategy",
+    "members",
+    "teacher_cache",
+    # The label begins with it.
+    "variant",
+)
 
 
 def open_runs(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
@@ -163,20 +172,30 @@ def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
 
 
 def run_variants(runs: Mapping[str, Run]) -> dict[str, str]:
-    """One label for all runs that were trained alike but for the seed."""
-    labels: dict[str, str] = {}
+    """One label for all runs that were trained alike but for the seed.
+
+    Args:
+        runs: mapping from name to `Run`.
+
+    Returns:
+        dict from name to label: the variant's name and what kind of run it is, if it is
+        no member. Runs that were trained otherwise than the first one of that label tell
+        in what, such as `"base, augmentation=prime"`.
+    """
+    first: dict[str, dict[str, Any]] = {}
     result = {}
     for name, run in runs.items():
-        settings = run.config["settings"].items()
-        # What is off was not yet a setting in older runs.
-        alike = {k: v for k, v in settings if k not in _NOT_THE_VARIANT and v}
-        alike = json.dumps([run.config["kind"], alike])
-        if alike not in labels:
-            label = run.variant.name
-            label += " student" if run.config["kind"] == "student" else ""
-            same = sum(known.split(" #")[0] == label for known in labels.values())
-            labels[alike] = f"{label} #{same + 1}" if same else label
-        result[name] = labels[alike]
+        settings = {k: v for k, v in run.settings.items() if k not in _NOT_THE_VARIANT}
+        kind = run.config["kind"]
+        label = run.variant.name + ("" if kind == "member" else f" {kind}")
+        known = first.setdefault(label, settings)
+        # None and an empty tuple, which JSON makes a list, are both off.
+        differences = [
+            f"{key}={value}"
+            for key, value in settings.items()
+            if value != known.get(key) and (value or known.get(key))
+        ]
+        result[name] = ", ".join([label, *differences])
     return result
 
 
