@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
+from stopping import StopIn, Stopped
 
 import v1keras
 from v1keras import __main__ as front_door
@@ -102,17 +103,9 @@ def test_a_run_directory(run):
 
 
 def test_resuming_equals_not_stopping(run, config, tmp_path):
-    class Stop(Exception):
-        pass
-
-    class Stopping(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                raise Stop
-
     config = dataclasses.replace(config, out=str(tmp_path / "run"))
-    with pytest.raises(Stop):
-        train(config, callbacks=[Stopping()])
+    with pytest.raises(Stopped):
+        train(config, callbacks=[StopIn(2)])
     assert not Run.open(config.out).is_finished
     resumed = train(config)
     for name, values in figures(run).items():

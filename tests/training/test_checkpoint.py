@@ -6,12 +6,9 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from stopping import Stopped
 
 from v1keras.training import Run, TrainConfig, train
-
-
-class Stopped(Exception):
-    pass
 
 
 def stop_in(epoch, monkeypatch):

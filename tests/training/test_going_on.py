@@ -3,28 +3,12 @@
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+from stopping import StopIn, Stopped
 
 from v1keras.files import checksums
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
-
-
-class Stopped(Exception):
-    pass
-
-
-class StopIn(keras.callbacks.Callback):
-    """Ends a training as soon as it begins an epoch, counted from 1."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch + 1 == self.epoch:
-            raise Stopped
 
 
 @pytest.fixture(scope="module")

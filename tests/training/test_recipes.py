@@ -1,8 +1,8 @@
 """Float16, clipped gradients, averaged weights, weighted and smoothed labels together."""
 
-import keras
 import numpy as np
 import pytest
+from stopping import StopIn, Stopped
 
 from v1keras.data import evaluation_batches
 from v1keras.models import BalancedAccuracy, LabelLoss, balanced_class_weight
@@ -27,16 +27,6 @@ RECIPE = {
 }
 
 
-class Stopped(Exception):
-    pass
-
-
-class StopIn(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 1:
-            raise Stopped
-
-
 @pytest.fixture(scope="module")
 def config(tiny_settings, tmp_path_factory):
     out = str(tmp_path_factory.mktemp("recipe") / "run")
@@ -47,7 +37,7 @@ def config(tiny_settings, tmp_path_factory):
 def run(config):
     """Stopped after one epoch, and resumed."""
     with pytest.raises(Stopped):
-        train(config, callbacks=[StopIn()])
+        train(config, callbacks=[StopIn(2)])
     return train(config)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from stopping import StopIn, Stopped
 
 import v1keras
 from v1keras.training import DistillConfig, Run, distill, train
@@ -68,21 +69,8 @@ def test_a_finished_run_is_kept(tiny):
 def test_resuming_equals_not_stopping(tiny, change, tmp_path, schedule):
     config = change(tiny, schedule=schedule, variant="standard")
     whole = train(change(config, out=str(tmp_path / "whole")))
-
-    class Stop(Exception):
-        pass
-
-    def stop(self, epoch, logs=None):
-        if epoch == 2:
-            raise Stop
-
-    original = keras.callbacks.TensorBoard.on_epoch_begin
-    keras.callbacks.TensorBoard.on_epoch_begin = stop
-    try:
-        with pytest.raises(Stop):
-            train(config)
-    finally:
-        keras.callbacks.TensorBoard.on_epoch_begin = original
+    with pytest.raises(Stopped):
+        train(config, callbacks=[StopIn(3)])
     assert not Run.open(config.out).is_finished
     resumed = train(config)
     assert history(whole) == history(resumed)

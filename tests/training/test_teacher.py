@@ -2,9 +2,9 @@ import csv
 import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
+from stopping import StopIn, Stopped
 
 from v1keras.data import load_dataset, training_batches
 from v1keras.models import build_ensemble
@@ -112,21 +112,8 @@ def test_an_interrupted_student_goes_on(members, lesson, tmp_path, change):
         schedule="cosine",
     )  # fmt: skip
     whole = distill(change(config, out=str(tmp_path / "whole")))
-
-    class Stop(Exception):
-        pass
-
-    def stop(self, epoch, logs=None):
-        if epoch == 2:
-            raise Stop
-
-    original = keras.callbacks.TensorBoard.on_epoch_begin
-    keras.callbacks.TensorBoard.on_epoch_begin = stop
-    try:
-        with pytest.raises(Stop):
-            distill(config)
-    finally:
-        keras.callbacks.TensorBoard.on_epoch_begin = original
+    with pytest.raises(Stopped):
+        distill(config, callbacks=[StopIn(3)])
     resumed = distill(config)
     for a, b in zip(history(whole.path), history(resumed.path), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-3)
@@ -161,16 +148,6 @@ def test_feature_matching_by_flags(members, lesson, tmp_path):
     assert float(history(run.path)[0]["feature_loss"]) > 0
 
 
-class Stopped(Exception):
-    pass
-
-
-class StopIn(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 1:
-            raise Stopped
-
-
 @pytest.mark.parametrize("disagreement", [0.0, 1.0])
 def test_a_noisy_teacher_goes_on_where_it_was(
     disagreement, members, lesson, change, tmp_path
@@ -181,7 +158,7 @@ def test_a_noisy_teacher_goes_on_where_it_was(
     )  # fmt: skip
     whole = distill(change(config, out=str(tmp_path / "whole")))
     with pytest.raises(Stopped):
-        distill(config, callbacks=[StopIn()])
+        distill(config, callbacks=[StopIn(2)])
     resumed = distill(config)
     weights = (run.load_model().get_weights() for run in (whole, resumed))
     assert all(map(np.array_equal, *weights))
