@@ -415,6 +415,20 @@ def test_feature_matching_resumes(tmp_path):
         Distiller(teacher, student, **{**settings, "feature_layer": "layer3_1_relu2"})
 
 
+def test_weights_fit_beside_another_teacher(tmp_path):
+    file = tmp_path / "training.weights.h5"
+    distiller = Distiller(
+        classifier("standard", seed=1), classifier("no_noise", seed=2)
+    )
+    distiller.save_weights(file)
+    members = [classifier("standard", seed=1), classifier("low_noise", seed=3)]
+    for teacher in (None, build_ensemble(members)):
+        other = Distiller(teacher, classifier("no_noise", seed=4))
+        other.load_weights(file)
+        pairs = zip(other.student.weights, distiller.student.weights, strict=True)
+        assert all(np.array_equal(one, another) for one, another in pairs)
+
+
 def test_mixed_precision_keeps_the_losses_in_float32():
     with precision(True):
         teacher, student = pair()

@@ -273,8 +273,12 @@ class Distiller(keras.Model):
             )
 
     def load_own_variables(self, store):
-        if "seed_states" in store:  # not of version 0.1.0
-            for seeds, state in zip(self._seeds, store["seed_states"], strict=True):
+        if "seed_states" not in store:  # of version 0.1.0, or without a teacher
+            return
+        states = store["seed_states"]
+        # A student may go on beside another teacher, or with its logits alone.
+        if len(states) == len(self._seeds):
+            for seeds, state in zip(self._seeds, states, strict=True):
                 seeds.state.assign(state)
 
     def _answer(self, outputs) -> dict:
