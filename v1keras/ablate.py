@@ -7,8 +7,10 @@ from v1keras.escaping import say
 
 
 def main(config: studies.AblationConfig) -> None:
-    """Runs the comparison and says what was chosen and what it keeps."""
+    """Runs the comparison and says what the chosen recipe keeps."""
     result = studies.run_ablation(config)
+    if not config.seeds:
+        return
     taught = _listed(result["retention"])
     alone = _listed(result["retention_without_teacher"])
     say(f"{result['recipe']}: retention {taught}; without a teacher {alone}")

@@ -81,6 +81,28 @@ def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
     assert list(csv.DictReader((out / "recipes.csv").open())) == rows
 
 
+@pytest.mark.slow
+def test_only_compares_and_goes_on_with_any_recipe(settings, tmp_path):
+    for variant in ("base", "no_noise", "sf_low"):
+        train(TrainConfig(**COMMON, out=str(tmp_path / variant), variant=variant))
+    recipe = {
+        "disagreement": 1.0,
+        "feature_layer": "layer4_1_relu2",
+        "feature_weight": 0.1,
+    }
+    (tmp_path / "recipes.json").write_text(json.dumps({"all": recipe}))
+    chosen = {"recipe": "all", "selected_on": "extra"}
+    assert run_ablation(AblationConfig(**{**settings, "seeds": 0})) == chosen
+    out = tmp_path / "out"
+    assert json.loads((out / "result.json").read_text()) == chosen
+    assert [path.name for path in (out / "students").iterdir()] == ["all"]
+    assert not (out / "evaluation").exists()
+    result = run_ablation(AblationConfig(**settings))
+    assert chosen.items() < result.items()
+    control = Run.open(out / "students" / "without_teacher_all_seed0")
+    assert control.config["settings"]["disagreement"] == 0
+
+
 def test_retention_by_formula():
     assert retention(0.25, 0.35, 0.32) == pytest.approx(0.7)
     assert retention(0.25, 0.35, 0.20) == pytest.approx(-0.5)
@@ -109,8 +131,8 @@ def test_refused_recipes(settings, tmp_path, recipes, message):
 def test_refused_settings(settings):
     with pytest.raises(ValueError, match="validation_source=test"):
         AblationConfig(**{**settings, "validation_source": "test"})
-    with pytest.raises(ValueError, match="seeds=0"):
-        AblationConfig(**{**settings, "seeds": 0})
+    with pytest.raises(ValueError, match="seeds=-1"):
+        AblationConfig(**{**settings, "seeds": -1})
 
 
 def test_missing_recipes(settings, tmp_path):

@@ -188,6 +188,16 @@ def test_sets_of_variants():
     assert "base_subcortical" not in mixed.members()
 
 
+def test_changes_of_v1_leave_plain_cnns_as_they_are():
+    study = StudyConfig(out="x", student_variant="base", gabor_seed=7, noise_gain=0.5)
+    assert study.member_config("no_noise").variant_overrides() == {
+        "gabor_seed": 7,
+        "noise_gain": 0.5,
+    }
+    for plain in (study.member_config("base"), study.student_config()):
+        assert plain.variant_overrides() == {}
+
+
 def test_settings_survive_json():
     config = StudyConfig(out="x")
     assert json.loads(json.dumps(vars(config)))["variants"] == ["paper"]

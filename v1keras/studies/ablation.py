@@ -1,6 +1,5 @@
 """Recipes of distillation: chosen on held-out images, measured once on test images."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,14 +35,14 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     The choice is by mean corrupted accuracy on held-out training images. The chosen
     recipe is then trained with several seeds, with its teacher and without, and
     measured on the test images: `retention = (student - base) / (ensemble - base)` in
-    mean corrupted accuracy. Writes `recipes.csv`, `result.json` and an evaluation. A
-    second call resumes where the first one stopped.
+    mean corrupted accuracy. `seeds=0` ends with the choice. Writes `recipes.csv`,
+    `result.json` and an evaluation. A second call resumes where the first one stopped.
 
     Args:
         config: `AblationConfig`.
 
     Returns:
-        dict, the content of `result.json`.
+        dict, the content of `result.json`: without retentions for `seeds=0`.
 
     Raises:
         FileExistsError: if a folder holds something else.
@@ -52,7 +51,8 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     students = config.read_recipes()
     base, *members = (Run.open(path) for path in (config.base, *config.members))
     dataset = open_dataset(config)
-    open_test_images(config, dataset)
+    if config.seeds:
+        open_test_images(config, dataset)
     out = Path(config.out)
     scores = _read_scores(out / "recipes.csv")
     for name, student in students.items():
@@ -66,29 +66,9 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
         f"Chosen on held-out training images under the {config.select_on} corruptions: "
         f"{chosen}",
     )
-    recipe = students[chosen]
-    alone = dataclasses.replace(
-        recipe, alpha=0.0, feature_layer=None, feature_weight=0.0
-    )
-    seeds = range(config.seed, config.seed + config.seeds)
-    taught = [recipe] + [
-        config.seeded(recipe, f"{chosen}_seed{seed}", seed) for seed in seeds[1:]
-    ]
-    untaught = [
-        config.seeded(alone, f"{_WITHOUT}_{chosen}_seed{seed}", seed) for seed in seeds
-    ]
-    students = [_train(student, dataset, members) for student in (*taught, *untaught)]
-    table = _measure(config, dataset, base, members, students)
-    names = table.lineup.students
-    kept, kept_alone = names[: len(taught)], names[len(taught) :]
-    result = {
-        "recipe": chosen,
-        "selected_on": config.select_on,
-        "retention": _retentions(table, kept),
-        "retention_without_teacher": _retentions(table, kept_alone),
-        "points_over_base": _points(table, kept),
-        "points_over_base_without_teacher": _points(table, kept_alone),
-    }
+    result = {"recipe": chosen, "selected_on": config.select_on}
+    if config.seeds:
+        result |= _measure(config, dataset, base, members, students[chosen])
     write_json(out / "result.json", result)
     return result
 
@@ -136,6 +116,35 @@ def _score(
 
 
 def _measure(
+    config: AblationConfig,
+    dataset: ImageDataset,
+    base: Run,
+    members: list[Run],
+    recipe: DistillConfig,
+) -> dict[str, Any]:
+    """What the chosen recipe reaches on the test images, taught and untaught."""
+    name = Path(recipe.out).name
+    seeds = range(config.seed, config.seed + config.seeds)
+    taught = [recipe] + [
+        config.seeded(recipe, f"{name}_seed{seed}", seed) for seed in seeds[1:]
+    ]
+    untaught = [
+        config.seeded(recipe.untaught(), f"{_WITHOUT}_{name}_seed{seed}", seed)
+        for seed in seeds
+    ]
+    students = [_train(student, dataset, members) for student in (*taught, *untaught)]
+    table = _table(config, dataset, base, members, students)
+    names = table.lineup.students
+    kept, kept_alone = names[: len(taught)], names[len(taught) :]
+    return {
+        "retention": _retentions(table, kept),
+        "retention_without_teacher": _retentions(table, kept_alone),
+        "points_over_base": _points(table, kept),
+        "points_over_base_without_teacher": _points(table, kept_alone),
+    }
+
+
+def _table(
     config: AblationConfig,
     dataset: ImageDataset,
     base: Run,

@@ -240,13 +240,19 @@ class StudyConfig(
     def member_config(self, name: str, seed: int | None = None) -> TrainConfig:
         """The training of one variant, by default with `self.seed`."""
         seed = self.seed if seed is None else seed
+        settings = self._training(name)
+        if not get_variant(name).v1:
+            settings["epochs"] = self.base_epochs or self.epochs
+        own = {"variant": name, "seed": seed, "out": self._member_folder(name, seed)}
+        return TrainConfig(**{**settings, **own})
+
+    def _training(self, name: str) -> dict[str, Any]:
+        """How a model of this variant is trained."""
         settings = settings_of(self, TrainingSettings)
         if not get_variant(name).v1:
             # A plain CNN has no V1 to change.
             settings |= dict.fromkeys(self.variant_overrides())
-            settings["epochs"] = self.base_epochs or self.epochs
-        own = {"variant": name, "seed": seed, "out": self._member_folder(name, seed)}
-        return TrainConfig(**{**settings, **own})
+        return settings
 
     def _member_folder(self, name: str, seed: int) -> str:
         return f"{self.out}/{MEMBERS_FOLDER}/{self.run_name(name, seed)}"
@@ -255,7 +261,7 @@ class StudyConfig(
         """The training of the student."""
         return DistillConfig(
             **{
-                **settings_of(self, TrainingSettings),
+                **self._training(self.student_variant),
                 "variant": self.student_variant,
                 "members": tuple(
                     self._member_folder(name, self.seed) for name in self.members()

@@ -30,7 +30,9 @@ class AblationConfig(SelectionSettings, EvaluationSettings, DistillConfig):
         'changes: {"plain": {}, "hot": {"temperature": 8, "alpha": 0.9}}.',
     )
     seeds: int = option(
-        2, "Training seeds of the chosen recipe, from --seed on.", group="study"
+        2,
+        "Training seeds of the chosen recipe, from --seed on; 0 only compares recipes.",
+        group="study",
     )
     validation_images: int = option(
         500,
@@ -41,8 +43,8 @@ class AblationConfig(SelectionSettings, EvaluationSettings, DistillConfig):
     def __post_init__(self):
         DistillConfig.__post_init__(self)
         EvaluationSettings.__post_init__(self)
-        for name in ("seeds", "validation_images"):
-            require(self, name, getattr(self, name) >= 1, "at least 1")
+        require(self, "seeds", self.seeds >= 0, "at least 0")
+        require(self, "validation_images", self.validation_images >= 1, "at least 1")
         # Recipes are chosen on training images.
         require(self, "validation_source", self.validation_source == "fold", "fold")
 

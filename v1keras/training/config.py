@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Self
 
 from v1keras.command_line import check_values, option, require, require_utf8
 from v1keras.data import VALIDATION_SOURCES
@@ -402,6 +402,12 @@ class TeachingSettings:
     def asks_teacher(self) -> bool:
         """Whether the student learns anything from the teacher."""
         return self.alpha > 0 or self.feature_layer is not None
+
+    def untaught(self) -> Self:
+        """The same student if it learns nothing from the teacher."""
+        return dataclasses.replace(
+            self, alpha=0.0, feature_layer=None, feature_weight=0.0, disagreement=0.0
+        )
 
 
 @dataclasses.dataclass(frozen=True)
