@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -11,13 +12,20 @@ import pytest
 
 # Before TensorFlow is imported anywhere: its start-up messages hide the results.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A test runs what JAX has compiled a few times only: compiling is what takes long.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 _BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 _REAL_DATA = ("tiny-imagenet-50", "tiny-imagenet-50-c")
 
 
 def pytest_configure(config):
-    """Gives TensorFlow two logical CPU devices, for the tests of two replicas."""
+    """Lets children be stopped, and gives TensorFlow two logical CPUs for replicas."""
+    # A shell has what runs in the background ignore SIGINT, `nohup` SIGHUP. Children
+    # would inherit that; a function they do not inherit.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     if importlib.util.find_spec("tensorflow") is None:
         return  # an environment for tests/backends
     import tensorflow as tf
