@@ -172,15 +172,18 @@ def _without_times(value):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_killed_at_random_moments(name, members, tmp_path):
+def test_killed_at_random_moments(name, request, tmp_path):
     kills = KILLS or IN_CI.get(name, 0)
     if not kills:
         pytest.skip("V1KERAS_KILLS=20 kills it 20 times")
-    both = f"{members}/sf_low,{members}/standard"
-    command = tuple(
-        flag.replace("MEMBERS", both).replace("MEMBER", f"{members}/standard")
-        for flag in COMMANDS[name]
-    )
+    command = COMMANDS[name]
+    if any("MEMBER" in flag for flag in command):
+        members = request.getfixturevalue("members")
+        both = f"{members}/sf_low,{members}/standard"
+        command = tuple(
+            flag.replace("MEMBERS", both).replace("MEMBER", f"{members}/standard")
+            for flag in command
+        )
     # The same name and place, which the record and the page hold.
     out, finished = tmp_path / "out", tmp_path / "finished" / "out"
     if name in BEFORE:

@@ -26,6 +26,15 @@ RECIPES = {
 }
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of `base`, `no_noise` and `sf_low`."""
+    folder = tmp_path_factory.mktemp("runs")
+    for variant in ("base", "no_noise", "sf_low"):
+        train(TrainConfig(**COMMON, out=str(folder / variant), variant=variant))
+    return folder
+
+
 @pytest.fixture
 def settings(tmp_path):
     file = tmp_path / "recipes.json"
@@ -33,8 +42,8 @@ def settings(tmp_path):
     return {
         **COMMON,
         "out": str(tmp_path / "out"),
-        "base": str(tmp_path / "base"),
-        "members": (str(tmp_path / "no_noise"), str(tmp_path / "sf_low")),
+        "base": "base",
+        "members": ("no_noise", "sf_low"),
         "recipes": str(file),
         "seeds": 1,
         "validation_images": 6,
@@ -43,9 +52,10 @@ def settings(tmp_path):
 
 
 @pytest.mark.slow
-def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
-    for variant in ("base", "no_noise", "sf_low"):
-        train(TrainConfig(**COMMON, out=str(tmp_path / variant), variant=variant))
+def test_chooses_on_held_out_images_and_measures_once(
+    settings, runs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(runs)
     config = AblationConfig(**settings)
     result = run_ablation(config)
     out = tmp_path / "out"
@@ -82,9 +92,10 @@ def test_chooses_on_held_out_images_and_measures_once(settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_only_compares_and_goes_on_with_any_recipe(settings, tmp_path):
-    for variant in ("base", "no_noise", "sf_low"):
-        train(TrainConfig(**COMMON, out=str(tmp_path / variant), variant=variant))
+def test_only_compares_and_goes_on_with_any_recipe(
+    settings, runs, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(runs)
     recipe = {
         "disagreement": 1.0,
         "feature_layer": "layer4_1_relu2",
