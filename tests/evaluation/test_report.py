@@ -183,6 +183,14 @@ def test_any_name_is_text_and_nothing_else(make_table, tmp_path):
     write_bar_chart(tmp_path / "bar_chart.png", table)
 
 
+def test_an_ensemble_may_be_the_baseline(make_table, tmp_path):
+    ensembles = {"ensemble": ("a", "b"), "control": ("base", "student")}
+    table = make_table(ensembles=ensembles, baseline="control")
+    page = write_report(tmp_path / "report.html", table, title="Controls").read_text()
+    assert "Gain over control per category" in Elements(page).text
+    write_bar_chart(tmp_path / "bar_chart.png", table)
+
+
 def test_colours_follow_the_theme(page):
     elements = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     assert all("currentColor" in svg for svg in elements)

@@ -65,6 +65,16 @@ def test_gain_is_the_ratio_of_the_means(hand_made):
     assert hand_made.groups["base", "mean"].gain == (0.0, 0.0, 0.0)
 
 
+def test_gains_over_a_control_of_equal_size(make_table):
+    ensembles = {"ensemble": ("a", "b"), "control": ("base", "student")}
+    of = make_table(ensembles=ensembles, baseline="control").groups
+    chosen, control = of["ensemble", "mean"], of["control", "mean"]
+    ratio = chosen.accuracy.value / control.accuracy.value
+    assert chosen.gain.value == pytest.approx(ratio - 1)
+    assert chosen.gain.low < chosen.gain.value < chosen.gain.high
+    assert control.gain == (0.0, 0.0, 0.0)
+
+
 def test_extra_corruptions_are_left_out_of_the_mean_but_shown(hand_made):
     assert hand_made.category_names == ("noise", "weather", "extra")
     assert hand_made.summary_groups == ("clean", "noise", "weather", "extra", "mean")

@@ -12,7 +12,8 @@ class Lineup:
 
     Args:
         models: sequence of str. Names of the models to show, in this order.
-        baseline: str or None. The model that gains are relative to. Defaults to none.
+        baseline: str or None. The model or ensemble that gains are relative to. Defaults
+            to none.
         students: sequence of str. Models that are shown as students. Defaults to none.
         ensembles: mapping from the name of an ensemble to the names of its members.
             Members that are not among `models` are hidden: they take part in their
@@ -61,11 +62,10 @@ class Lineup:
                 "`models` and `ensembles` must have names of their own, and there must "
                 f"be a model. Received: {', '.join(twice) or 'models=()'}"
             )
-        for argument, names in (
-            ("baseline", () if self.baseline is None else (self.baseline,)),
-            ("students", self.students),
-        ):
-            self.check_known(argument, names)
+        self.check_known("students", self.students)
+        if self.baseline not in self.ensembles:
+            baseline = () if self.baseline is None else (self.baseline,)
+            self.check_known("baseline", baseline)
         for name, parts in ensembles.items():
             if not parts or set(parts) & set(ensembles):
                 raise ValueError(
