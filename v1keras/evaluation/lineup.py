@@ -1,7 +1,7 @@
 """The lineup of an evaluation: who takes part, and as what."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from v1keras.layers import AVERAGES
 
@@ -62,10 +62,9 @@ class Lineup:
                 "`models` and `ensembles` must have names of their own, and there must "
                 f"be a model. Received: {', '.join(twice) or 'models=()'}"
             )
-        self.check_known("students", self.students)
-        if self.baseline not in self.ensembles:
-            baseline = () if self.baseline is None else (self.baseline,)
-            self.check_known("baseline", baseline)
+        baseline = () if self.baseline is None else (self.baseline,)
+        self.check_known("baseline", baseline, self.shown)
+        self.check_known("students", self.students, self.models)
         for name, parts in ensembles.items():
             if not parts or set(parts) & set(ensembles):
                 raise ValueError(
@@ -78,17 +77,18 @@ class Lineup:
                 f"Received: average={self.average!r}"
             )
 
-    def check_known(self, argument: str, names: Iterable[str]) -> None:
-        """Refuses names that are none of `models`.
+    @staticmethod
+    def check_known(argument: str, names: Iterable[str], known: Sequence[str]) -> None:
+        """Refuses names that are not among those known.
 
         Raises:
             ValueError: if there are any; it names `argument`, which held them.
         """
         for name in names:
-            if name not in self.models:
+            if name not in known:
                 raise ValueError(
                     f"`{argument}` must name models of this evaluation: "
-                    f"{', '.join(self.models)}. Received: {argument}={name}"
+                    f"{', '.join(known)}. Received: {argument}={name}"
                 )
 
     @property

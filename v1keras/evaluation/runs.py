@@ -161,7 +161,7 @@ def run_lineup(config: EvaluateConfig, runs: Mapping[str, Run]) -> Lineup:
     )
     if not (config.ensemble or config.ensemble_members):
         return lineup
-    lineup.check_known("ensemble_members", config.ensemble_members)
+    lineup.check_known("ensemble_members", config.ensemble_members, lineup.models)
     members = config.ensemble_members or lineup.members
     if len(members) < 2:
         raise ValueError(

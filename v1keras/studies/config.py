@@ -240,14 +240,14 @@ class StudyConfig(
     def member_config(self, name: str, seed: int | None = None) -> TrainConfig:
         """The training of one variant, by default with `self.seed`."""
         seed = self.seed if seed is None else seed
-        settings = self._training(name)
+        settings = self._training_settings(name)
         if not get_variant(name).v1:
             settings["epochs"] = self.base_epochs or self.epochs
         own = {"variant": name, "seed": seed, "out": self._member_folder(name, seed)}
         return TrainConfig(**{**settings, **own})
 
-    def _training(self, name: str) -> dict[str, Any]:
-        """How a model of this variant is trained."""
+    def _training_settings(self, name: str) -> dict[str, Any]:
+        """The settings that a training of this variant takes over."""
         settings = settings_of(self, TrainingSettings)
         if not get_variant(name).v1:
             # A plain CNN has no V1 to change.
@@ -261,7 +261,7 @@ class StudyConfig(
         """The training of the student."""
         return DistillConfig(
             **{
-                **self._training(self.student_variant),
+                **self._training_settings(self.student_variant),
                 "variant": self.student_variant,
                 "members": tuple(
                     self._member_folder(name, self.seed) for name in self.members()
