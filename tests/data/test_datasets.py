@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from v1keras.data import SHAPES, load_dataset
-from v1keras.data.datasets import stratified_split
 from v1keras.data.images import ImageFiles, read_image
+from v1keras.data.splits import stratified_split
 
 
 def _write_tiny_imagenet(write_classes, root, class_names=("n01", "n02", "n03")):

@@ -14,13 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "augmix": ["AugMixAugmentation"],
         "corrupted": ["CorruptedSet", "open_corrupted"],
-        "datasets": [
-            "SPLITS",
-            "VALIDATION_SOURCES",
-            "ImageDataset",
-            "Split",
-            "load_dataset",
-        ],
+        "datasets": ["load_dataset"],
         "mixing": ["Mixing"],
         "pipeline": [
             "augmented_view",
@@ -32,5 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prime": ["PrimeAugmentation"],
         "shapes": ["SHAPES", "draw_shapes"],
         "sheet": ["sample_sheet"],
+        "splits": ["SPLITS", "VALIDATION_SOURCES", "ImageDataset", "Split"],
     },
 )

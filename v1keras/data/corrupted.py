@@ -17,14 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name
-from v1keras.data.datasets import Split, decoded_gib
 from v1keras.data.folders import (
     check_classes,
     class_folders,
     image_files,
     list_classes,
 )
-from v1keras.data.images import EncodedImages, ImageFiles, fit_image, read_many
+from v1keras.data.images import (
+    EncodedImages,
+    ImageFiles,
+    decoded_gib,
+    fit_image,
+    read_many,
+)
+from v1keras.data.splits import Split
 from v1keras.data.tfds import TfdsImages, open_builder
 from v1keras.reading import read_array
 

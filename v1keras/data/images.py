@@ -56,6 +56,11 @@ def scaled_side(image_size: int, crop_fraction: float) -> int:
     return max(image_size, round(image_size / crop_fraction))
 
 
+def decoded_gib(count: int, image_size: int) -> float:
+    """The size of `count` decoded images in GiB."""
+    return count * image_size**2 * 3 / 2**30
+
+
 def fit_image(
     image: np.ndarray,
     image_size: int,

@@ -17,8 +17,8 @@ import numpy as np
 from v1keras.data import philox
 from v1keras.data.augment import AffineAugmentation
 from v1keras.data.augmentations import Augmentation
-from v1keras.data.datasets import Split
 from v1keras.data.pipeline import AUGMENT_STREAM, SHUFFLE_STREAM, batch_sizes
+from v1keras.data.splits import Split
 from v1keras.hardware import require_tensorflow
 
 # Batches that are made ahead, at most: each may be large.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from v1keras.data.augmentations import Augmentation, get_augmentation
-from v1keras.data.datasets import Split
+from v1keras.data.splits import Split
 from v1keras.hardware import uses_tensorflow
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from v1keras.data.datasets import Split
+from v1keras.data.splits import Split
 
 _CAPTION_WIDTH, _GAP, _BACKGROUND = 120, 4, 255
 

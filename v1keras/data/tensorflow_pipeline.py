@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from v1keras.data.augment import AffineAugmentation
 from v1keras.data.augmentations import Augmentation
-from v1keras.data.datasets import Split
 from v1keras.data.mixing import Mixing
 from v1keras.data.pipeline import (
     AUGMENT_STREAM,
@@ -15,6 +14,7 @@ from v1keras.data.pipeline import (
     SHUFFLE_STREAM,
     batch_sizes,
 )
+from v1keras.data.splits import Split
 
 
 def training_batches(
