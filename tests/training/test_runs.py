@@ -65,9 +65,16 @@ def test_a_finished_run_is_kept(tiny):
     assert (run.path / "model.keras").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
-def test_resuming_equals_not_stopping(tiny, change, tmp_path, schedule):
-    config = change(tiny, schedule=schedule, variant="standard")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"schedule": "plateau"},
+        {"schedule": "cosine", "augmentation": "prime", "normalization": "group"},
+        {"schedule": "cosine", "augmentation": "augmix"},
+    ],
+)
+def test_resuming_equals_not_stopping(tiny, change, tmp_path, recipe):
+    config = change(tiny, variant="standard", **recipe)
     whole = train(change(config, out=str(tmp_path / "whole")))
     with pytest.raises(Stopped):
         train(config, callbacks=[StopIn(3)])
