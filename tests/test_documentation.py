@@ -68,7 +68,8 @@ esac
 exec "$PYTHON" "$@" $small
 """
 # Every program that a page calls notes its arguments, one a line, and does nothing.
-NOTE = '#!/bin/bash\nprintf "%s\\n" "$@" "" >> "$NOTES"\n'
+# Under a lock: bash writes line by line, and some scripts start programs side by side.
+NOTE = '#!/bin/bash\nexec 9>> "$NOTES"\nflock 9\nprintf "%s\\n" "$@" "" >&9\n'
 
 
 def page_id(page: Path) -> str:
