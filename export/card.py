@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jinja2
 import yaml
@@ -17,9 +17,11 @@ from markupsafe import Markup
 from export.check_images import CLEAN
 from export.evaluator import BASELINE, KERAS
 from v1keras.escaping import escape_line, escape_markdown, join_lines, say
-from v1keras.files import write_text
-from v1keras.reading import read_table, reading
+from v1keras.evaluation.cache import LOGITS, LogitCache
+from v1keras.files import file_fingerprint, write_text
+from v1keras.reading import read_json, read_table, reading
 from v1keras.training import Run
+from v1keras.training.run import CONFIG_FILE
 from v1keras.v1 import Variant
 
 CARD_FILE = "MODEL_CARD.md"
@@ -49,6 +51,12 @@ _HUB_LICENSES = (
     "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "mit",
 )  # fmt: skip
+
+
+class _Settings(TypedDict):
+    """What is read of the `config.json` of an evaluation."""
+
+    settings: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +108,9 @@ def read_robustness(
         file = file / _CELLS_FILE if file.is_dir() else file
     summary = file.with_name(_SUMMARY_FILE)
     remedy = "`evaluation` must be a table of v1keras.evaluate, which writes it anew"
-    cells = _rows_about(runs, read_table(file, _CELL_COLUMNS, remedy))
+    table = read_table(file, _CELL_COLUMNS, remedy)
+    name = _name_in(table, runs, file.parent)
+    cells = [row for row in table if row["model"] == name]
     if not any(row["corruption"] == "clean" for row in cells):
         name = runs[0].name if len(runs) == 1 else "an ensemble"
         raise ValueError(
@@ -112,7 +122,7 @@ def read_robustness(
         groups = {name + end: float | None for name in _GROUPS for end in _ENDS}
         columns = {"model": str, "role": str, "clean": float}
         rows = read_table(summary, columns, remedy, optional=groups)
-        means = _rows_about(runs, rows)
+        means = [row for row in rows if row["model"] == name]
         for group in (name for name in _GROUPS if means and name in means[0]):
             with reading(summary, remedy):
                 _ = [means[0][group + end] for end in _ENDS]
@@ -247,7 +257,9 @@ def _head_rows(
         f"{_percent(metadata['min_accuracy'])} of clean images or more"
     )
     if BASELINE in accuracy:
-        verdict += ", and none is worse than the version before"
+        loss = metadata["max_loss"]
+        allowed = f" by more than {100 * loss:g} points" if loss else ""
+        verdict += f", and none is worse than the baseline{allowed} beyond chance"
     files = ", ".join(
         f"{source} {_percent(shares[CLEAN])}"
         for source, shares in accuracy.items()
@@ -355,17 +367,46 @@ def _split(
     return clean[0], [row for row in robustness.cells if row["corruption"] != "clean"]
 
 
-def _rows_about(
-    runs: Sequence[Run], rows: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The rows of a table that are about a run, or about the ensemble of runs."""
+def _name_in(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[Run], folder: Path
+) -> str | None:
+    """What a table calls a run, or the ensemble of runs; None if it is of others.
+
+    An evaluation knows the weights that it is of. A table alone, such as the one that
+    is left in a run, has names only: the end of the run's path, as much as tells it from
+    others of that evaluation.
+    """
+    roles = {row["model"]: row["role"] for row in rows}
+    ensembles = [name for name, role in roles.items() if role == "ensemble"]
+    models = [name for name in roles if name not in ensembles]
+    if not LogitCache.exists(folder / LOGITS):
+        if len(runs) > 1:
+            return next(iter(ensembles), None)
+        place = Path(escape_line(str(runs[0].path.resolve()))).parts
+        found = [
+            name
+            for name in models
+            if place[-len(Path(name).parts) :] == Path(name).parts
+        ]
+        return max(found, key=len, default=None)
+    weights = LogitCache.open(folder / LOGITS).fingerprints
+    exported = [file_fingerprint(run.find_model()) for run in runs]
     if len(runs) > 1:
-        return [row for row in rows if row["role"] == "ensemble"]
-    # Where two runs share a folder's name, an evaluation tells them apart by more of
-    # their paths.
-    name = escape_line(runs[0].name)
-    own = [row for row in rows if Path(row["model"]).name == name]
-    return [row for row in own if row["role"] != "ensemble"]
+        members = _ensemble_members(folder) or [
+            name for name, role in roles.items() if role == "member"
+        ]
+        measured = [weights[name] for name in members if name in weights]
+        return next(iter(ensembles), None) if set(exported) == set(measured) else None
+    return next((name for name in models if weights.get(name) in exported), None)
+
+
+def _ensemble_members(folder: Path) -> list[str]:
+    """The members that an evaluation was given, if it was given any."""
+    if not (folder / CONFIG_FILE).is_file():
+        return []
+    remedy = "evaluate the models again"
+    settings = read_json(folder / CONFIG_FILE, _Settings, remedy)["settings"]
+    return list(settings.get("ensemble_members") or ())
 
 
 def _interval(row: Mapping[str, Any], prefix: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 from v1keras.command_line import check_values, option, require, require_utf8
 from v1keras.corruptions import canonical_name, check_severities
@@ -100,6 +101,11 @@ class ExportConfig:
     license: str | None = _card(
         None, "Licence of the weights, for the model card, such as CC-BY-4.0."
     )
+
+    @property
+    def model_name(self) -> str:
+        """What the model is served as: the name of the folder, which "." has too."""
+        return Path(self.out).resolve().name
 
     def __post_init__(self) -> None:
         for name, values in (("formats", FORMATS), ("litert_outputs", OUTPUTS)):

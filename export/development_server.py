@@ -5,7 +5,6 @@ Paths, JSON, status codes and the choice of versions follow `http_rest_api_handl
 """
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -157,11 +156,14 @@ def _metadata(name: str, version: int, model: LoadedModel) -> dict:
 def _predict(model: LoadedModel, data: bytes) -> dict:
     try:
         body = json.loads(data)
-    except ValueError as error:
+    # Brackets within brackets without end are a RecursionError.
+    except (ValueError, RecursionError) as error:
         raise _bad_request(f"JSON Parse error: {error}") from error
     if not isinstance(body, dict):
         raise _bad_request("JSON Value: Is not object")
     signature = body.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(signature, str):
+        raise _bad_request("'signature_name' key must be a string value")
     if signature not in model.signatures:
         raise _bad_request(
             f'Serving signature name: "{signature}" not found in signature def'
@@ -227,7 +229,10 @@ def _named(value: Any, infos: Mapping[str, Any]) -> dict[str, Any]:
 def _array(value: Any, dtype: int) -> np.ndarray:
     wanted = tf.as_dtype(dtype)
     if wanted == tf.string:
-        return np.array(_as_bytes(value), object)
+        array = np.array(_as_bytes(value), object)
+        if any(isinstance(item, list) for item in array.flat):
+            raise _bad_request("JSON Value: lists of different lengths")
+        return array
     try:
         array = np.array(value)
     except ValueError as error:  # lists of different lengths
@@ -243,11 +248,16 @@ def _as_bytes(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_bytes(item) for item in value]
     if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, dict) and isinstance(value.get("b64"), str):
         try:
-            return base64.b64decode(value["b64"], validate=True)
-        except binascii.Error as error:
+            return value.encode()
+        except UnicodeEncodeError as error:  # half of a pair, as \ud800
+            raise _bad_request("JSON Parse error: invalid surrogate pair") from error
+    if isinstance(value, dict) and isinstance(value.get("b64"), str):
+        # TensorFlow Serving takes line ends, and lets padding be left out.
+        text = "".join(value["b64"].split()).rstrip("=")
+        try:
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError as error:
             raise _bad_request("Unable to base64 decode") from error
     raise _bad_request("JSON Value is not of expected type: string")
 

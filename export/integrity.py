@@ -65,13 +65,14 @@ def find_faults(
             for no signature. Defaults to `None`.
 
     Returns:
-        List of str, one for each file that is missing, changed, unreadable or new, such
-        as `"saved_model.pb changed"`; empty if the files are those that were written.
+        List of str, one for each file that is missing, changed, unreadable, new or a
+        link, such as `"saved_model.pb changed"`; empty if the files are those that were written.
     """
     folder = Path(folder)
     try:
         expected = _read_checksums(folder)
         found = checksums(folder)
+        links = [path for path in folder.rglob("*") if path.is_symlink()]
     except FileNotFoundError:
         return [f"{CHECKSUMS_FILE} missing"]
     except ValueError as error:
@@ -86,6 +87,8 @@ def find_faults(
     if has_checksums(folder):
         own = {CHECKSUMS_FILE, SIGNATURE_FILE}
         faults += [f"{name} new" for name in found if name not in {*expected, *own}]
+    # Those to folders have no checksum, and what a link leads to can be exchanged.
+    faults += [f"{link.relative_to(folder).as_posix()} a link" for link in links]
     if not faults and METADATA_FILE in expected:
         faults += _wrong_number(folder)
     if public_key is not None:

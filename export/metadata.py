@@ -60,6 +60,7 @@ def write_metadata(
         "warnings": list(warnings),
         **({} if diagnosis is None else {"diagnosis": diagnosis}),
         "min_accuracy": config.min_accuracy,
+        "max_loss": config.max_loss,
         "accuracy": accuracy,
         "milliseconds": milliseconds,
         "bytes": sizes,
@@ -88,7 +89,7 @@ def describe_litert(flatbuffer: bytes, config: ExportConfig, source: Source) -> 
     }
     return litert_metadata.describe(
         flatbuffer,
-        name=printable(Path(config.out).name),
+        name=printable(config.model_name),
         description=f"Image classifier: {printable(', '.join(r.name for r in source.runs))}. "
         f"Fitting an image: {description['input']['resize']}.",
         license=config.license,

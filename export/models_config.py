@@ -20,7 +20,7 @@ from google.protobuf import (
 from google.protobuf.message import Message
 
 from export.runtimes import SAVED_MODEL_FILE
-from v1keras.files import write_text
+from v1keras.files import require_writable, write_text
 from v1keras.reading import read_text, reading
 
 MODELS_FILE = "models.config"
@@ -88,6 +88,22 @@ def refresh(out: str | os.PathLike) -> None:
     root = Path(out).resolve().parent
     if (root / MODELS_FILE).is_file():
         write_models_config(root, read_labels(root))
+
+
+def require_refreshable(out: str | os.PathLike) -> None:
+    """Refuses now what `refresh` would refuse once the versions have changed.
+
+    Args:
+        out: str or path. The served folder whose versions are about to change.
+
+    Raises:
+        OSError: if `models.config` may not be read, or not be replaced.
+        ValueError: if it is damaged.
+    """
+    root = Path(out).resolve().parent
+    read_labels(root)
+    if (root / MODELS_FILE).is_file():
+        require_writable(root, name=f"the folder of {MODELS_FILE}")
 
 
 def write_models_config(
@@ -232,6 +248,7 @@ def list_versions(out: str | os.PathLike) -> tuple[int, ...]:
         sorted(
             int(entry.name)
             for entry in out.iterdir()
-            if entry.name.isdecimal() and entry.is_dir()
+            # Not 00123, which would be looked for as 123.
+            if re.fullmatch(r"0|[1-9][0-9]*", entry.name) and entry.is_dir()
         )
     )

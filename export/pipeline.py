@@ -24,7 +24,7 @@ from export.diagnosis import (
 from export.infra_validator import Parity
 from export.litert import convert_to_litert
 from export.metadata import describe_litert, write_metadata
-from export.models_config import list_versions, read_labels
+from export.models_config import list_versions, require_refreshable
 from export.quantize import require_quantizer
 from export.requests import (
     INPUT_NAMES,
@@ -110,9 +110,7 @@ def export_run(config: ExportConfig) -> ExportResult:
     source = open_source(config.run, noise=config.noise, noise_seed=config.noise_seed)
     dataset = open_check_dataset(source, config.dataset, config.data_dir)
     _check_replacement(config)
-    read_labels(
-        Path(config.out).resolve().parent
-    )  # the server's configuration is whole
+    require_refreshable(config.out)
     baseline = evaluator.find_baseline(config.baseline, config.out, source.labels)
     key = integrity.read_private_key(config.sign) if config.sign else None
     robustness = read_robustness(source.runs, config.evaluation)
@@ -164,7 +162,7 @@ def export_run(config: ExportConfig) -> ExportResult:
                     diagnosis=diagnosis.figures if diagnosis else None,
                     **figures,
                 )
-                write_card(folder, Path(config.out).name, metadata, robustness)
+                write_card(folder, config.model_name, metadata, robustness)
                 integrity.seal(folder, key)
 
             path = pusher.push(folder, config.out, finish, count=config.keep)
@@ -247,8 +245,12 @@ def _validate(
     try:
         _write(config, source, dataset, folder, diagnosis)
         if "savedmodel" in config.formats and can_write_warmup():
-            name = Path(config.out).name
-            write_warmup(folder, clean, model_name=name, input_names=input_names)
+            write_warmup(
+                folder,
+                clean,
+                model_name=config.model_name,
+                input_names=input_names,
+            )
         expected = infra_validator.keras_logits(
             source.model,
             stacked,

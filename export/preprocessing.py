@@ -14,6 +14,7 @@ from v1keras.data.decoding import MAX_PIXELS
 from v1keras.data.images import scaled_side
 
 _ORIENTATION = 274  # its tag in EXIF data
+_SHORT, _LONG = 3, 4  # types of numbers there
 _EXIF = int.from_bytes(b"Exif\0\0", "big")
 _EXIF_CHUNK = int.from_bytes(b"eXIf", "big")
 _TRANSPARENCY_CHUNK = int.from_bytes(b"tRNS", "big")
@@ -170,12 +171,18 @@ def _tiff_orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     first = tf.minimum(directory + 2, tf.size(data, tf.int64))
     entries = tf.reshape(data[first : first + 12 * count], (-1, 12))
     entries = tf.cast(entries, tf.int64)
-    # Tag, type, number and value; the value is a short one, in the first two bytes.
-    order = tf.where(
-        is_little, tf.constant([1, 256], tf.int64), tf.constant([256, 1], tf.int64)
+    # Tag, type, number and value, which a short one has in the first two of its bytes.
+    order, long_order = (
+        tf.where(
+            is_little, tf.constant(each, tf.int64), tf.constant(each[::-1], tf.int64)
+        )
+        for each in ([1, 256], [1, 256, 256**2, 256**3])
     )
     tags = tf.reduce_sum(entries[:, :2] * order, -1)
-    values = tf.reduce_sum(entries[:, 8:10] * order, -1)
+    kinds = tf.reduce_sum(entries[:, 2:4] * order, -1)
+    short = tf.reduce_sum(entries[:, 8:10] * order, -1)
+    long = tf.reduce_sum(entries[:, 8:12] * long_order, -1)
+    values = tf.where(kinds == _SHORT, short, tf.where(kinds == _LONG, long, 0))
     value = tf.reduce_max(
         tf.concat([tf.where(tags == _ORIENTATION, values, 0), [0]], 0)
     )

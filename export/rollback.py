@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from export.integrity import require_whole
-from export.models_config import list_versions, refresh
+from export.models_config import list_versions, refresh, require_refreshable
 
 HIDDEN_FOLDER = ".withdrawn"
 
@@ -51,11 +51,13 @@ def roll_back(out: str | os.PathLike, to: int) -> tuple[int, ...]:
         Tuple of int. The versions that were hidden, oldest first.
 
     Raises:
+        OSError: if the server's configuration cannot be brought up to date.
         ValueError: if there is no such version, or its files are damaged.
     """
     out = Path(out)
     target = find_version(out, to, "to")
     require_whole(target, f"version {to} in {out}")
+    require_refreshable(out)
     if target.parent != out:
         target.rename(out / str(to))
     newer = tuple(version for version in list_versions(out) if version > to)
@@ -88,6 +90,7 @@ def undo(out: str | os.PathLike) -> tuple[int, ...]:
     for version in hidden:
         folder = out / HIDDEN_FOLDER / str(version)
         require_whole(folder, f"version {version} in {out}")
+    require_refreshable(out)
     # The newest comes first: whatever stops this, none between is served meanwhile.
     for version in reversed(hidden):
         (out / HIDDEN_FOLDER / str(version)).rename(out / str(version))

@@ -13,6 +13,7 @@ and `--promote` moves the labels once the server says that this version is avail
 """
 
 import dataclasses
+import http.client
 import json
 import sys
 import time
@@ -241,7 +242,14 @@ def _state(server: str, name: str, version: int) -> str:
             return str(status["state"])
     except urllib.error.HTTPError:
         return "unknown to it"
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    # What is no web server, such as the port for gRPC, raises an HTTPException.
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:
         raise ConnectionError(f"{server} does not answer: {error}") from error
 
 

@@ -74,16 +74,27 @@ def open_source(
 
 def _load_model(run: Run) -> keras.Model:
     """The model of a run, if it takes the images and has the classes of the run."""
-    model = run.load_model()
+    model = in_float32(run.load_model())
     size, classes = run.image_size, len(run.class_names)
-    if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (classes,):
+    # Of a dictionary with one tensor Keras tells the shape of the tensor.
+    is_tensor = keras.utils.is_keras_tensor(model.output)
+    shapes = model.input_shape[1:], model.output_shape[1:]
+    if not is_tensor or shapes != ((size, size, 3), (classes,)):
         raise ValueError(
             f"the model of {run.path} must take {size} x {size} RGB images and have "
-            f"{classes} outputs, as its config.json says. Received: "
+            f"one tensor of {classes} outputs, as its config.json says. Received: "
             f"input_shape={model.input_shape}, output_shape={model.output_shape}"
+            + ("" if is_tensor else f" in a {type(model.output).__name__}")
         )
-    # LiteRT has no 16-bit floats of a mixed policy, and not every server computes with
-    # them; weights are float32 under all policies.
+    return model
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """A model whose layers compute in float32 from now on.
+
+    LiteRT has no 16-bit floats of a mixed policy, and not every server computes with
+    them; weights are float32 under all policies.
+    """
     for layer in model._flatten_layers(include_self=False, recursive=True):
         layer.dtype_policy = "float32"
     return model

@@ -25,6 +25,7 @@ import tensorflow as tf
 import v1keras
 from export.requests import IMAGE_KEY
 from export.saved_model import write_saved_model
+from export.source import in_float32
 from v1keras.data import ImageDataset, Split, steps_per_epoch
 from v1keras.data.decoding import decode_image
 from v1keras.data.images import fit_image
@@ -116,7 +117,7 @@ def run_fn(fn_args: Any) -> None:
         epochs = math.ceil(fn_args.train_steps / steps)
         config = dataclasses.replace(config, epochs=epochs)
     run = train(config, dataset)
-    model = run.load_model()
+    model = in_float32(run.load_model())
     v1keras.set_noise(model, "off")
     write_saved_model(
         model,

@@ -63,7 +63,7 @@ def test_a_lock_ends_with_its_process_and_orphans_go(tmp_path, hold):
         folder = temporary_path(tmp_path / name)
         folder.mkdir(parents=True)
         (folder / "weights").write_text("half")
-    kept = (".hidden", ".cafe.txt", "checkpoint/epoch_0001")
+    kept = (".hidden", ".cafe.txt", ".0a1b2c3d.notes.txt", "checkpoint/epoch_0001")
     for name in kept:
         (tmp_path / name).write_text("")
     process.send_signal(signal.SIGKILL)

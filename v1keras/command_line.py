@@ -294,7 +294,8 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
     for field in dataclasses.fields(config_class):
         name = _flag_name(field)
         flag = values[name]
-        is_given = flag.value or field.name in given
+        # Not an empty text or list; 0 is given, and whether it will do is said later.
+        is_given = flag.value not in (None, "", []) or field.name in given
         if field.metadata[_REQUIRED] and not is_given:
             raise ValueError(f"--{name} is required: {field.metadata['help']}")
         if not flag.present:

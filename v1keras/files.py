@@ -16,13 +16,14 @@ from typing import Any
 
 from v1keras.reading import read_json, read_text, reading
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\..+")
+# No name that anybody else gives: what a killed process has left is removed.
+_TEMPORARY = re.compile(r"\.v1keras-[0-9a-f]{8}\..+")
 
 
 def temporary_path(path: str | os.PathLike) -> Path:
     """A new hidden name beside `path`, with its suffix."""
     path = Path(path)
-    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    return path.with_name(f".v1keras-{uuid.uuid4().hex[:8]}.{path.name}")
 
 
 def is_temporary(name: str) -> bool:

@@ -198,6 +198,23 @@ def test_files_that_are_left_out_are_counted(tmp_path, write_classes):
     )
 
 
+def test_folders_of_systems_are_no_data(tmp_path, write_classes):
+    write_classes(tmp_path, count=5)
+    found = find_images(tmp_path)
+    for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+        shutil.copytree(tmp_path / "cat", tmp_path / "dog" / name)
+        shutil.copytree(tmp_path / "cat", tmp_path / name)
+    again = find_images(tmp_path)
+    assert again.class_names == found.class_names
+    assert again.splits["all"].ids == found.splits["all"].ids
+
+
+def test_a_class_may_begin_with_an_underscore(tmp_path, write_classes):
+    write_classes(tmp_path, count=5)
+    shutil.copytree(tmp_path / "cat", tmp_path / "_other")
+    assert "_other" in find_images(tmp_path).class_names
+
+
 def test_a_class_of_skipped_files_only(tmp_path, write_classes):
     write_classes(tmp_path)
     (tmp_path / "elk").mkdir()

@@ -54,6 +54,7 @@ def test_without_ensembles_members_are_all_but_baseline_and_students():
         ({"baseline": "bse"}, "baseline=bse"),
         ({"students": ["nobody"]}, "students=nobody"),
         ({"ensembles": {"a": ("a", "b")}}, "names of their own.*a"),
+        ({"ensembles": {"e": ("a", "b", "a")}}, "each once.*e=a, b, a"),
         ({"ensembles": {"e": ()}}, r"e=\(\)"),
         ({"ensembles": {"e": ("a", "e")}}, "e=a, e"),
         ({"average": "votes"}, "average='votes'"),

@@ -2,6 +2,7 @@ import csv
 import os
 import re
 
+import numpy as np
 import pytest
 import yaml
 from hostile_names import HOSTILE
@@ -9,6 +10,9 @@ from markdown_it import MarkdownIt
 
 from export.card import read_robustness, write_card
 from v1keras.escaping import escape_markdown
+from v1keras.evaluation import CLEAN, LogitCache
+from v1keras.evaluation.cache import LOGITS
+from v1keras.files import file_fingerprint
 from v1keras.training import Run
 
 METADATA = {
@@ -18,6 +22,7 @@ METADATA = {
     "created": "2026-11-25T12:00:00+00:00",
     "warnings": [],
     "min_accuracy": 0.4,
+    "max_loss": 0.02,
     "formats": ["savedmodel", "tflite"],
     "quantize": "int8",
     "noise": {"mode": "fixed", "seed": 7},
@@ -182,7 +187,8 @@ def test_the_card_begins_with_what_counts_and_ends_with_settings(run, tmp_path):
     ]
     verdict = (
         "fit to be served: every file answers like the Keras model and is right about "
-        "40.0% of clean images or more, and none is worse than the version before"
+        "40.0% of clean images or more, and none is worse than the baseline by more than "
+        "2 points beyond chance"
     )
     assert head[:15] == [
         "verdict",
@@ -236,6 +242,60 @@ def test_an_ensemble_reads_its_own_row(run, tmp_path):
     assert read_robustness([run, run]) is None
     found = read_robustness([run, run], str(run.path))
     assert [row["model"] for row in found.cells] == ["ensemble"]
+
+
+def evaluation_of(folder, weights):
+    """An evaluation of models that have these weights, each clean accuracy its own."""
+    rows = [
+        (name, "member", "clean", 0, share, 0.0, 1.0, 1, 1, 1, 8, 1)
+        for share, name in zip((0.125, 0.25, 0.5), weights, strict=False)
+    ]
+    rows.append(("ensemble", "ensemble", "clean", 0, 0.75, 0.0, 1.0, 1, 1, 1, 8, 1))
+    write_csv(folder / "robustness.csv", COLUMNS, rows)
+    cache = LogitCache(folder / LOGITS, {}, weights)
+    cache.add(
+        CLEAN,
+        np.zeros(8, int),
+        np.arange(8),
+        {name: np.zeros((1, 8, 2)) for name in weights},
+    )
+    return str(folder)
+
+
+def test_an_evaluation_is_of_weights_and_not_of_names(tmp_path):
+    runs = []
+    for name, content in (("a/m", b"1"), ("b/m", b"2"), ("c/x", b"3")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.keras").write_bytes(content)
+        runs.append(Run(tmp_path / name, config("m")))
+    first, second, third = runs
+    weights = {
+        name: file_fingerprint(run.find_model())
+        for name, run in zip(("a/m", "b/m", "x"), runs, strict=True)
+    }
+    found = read_robustness([second], evaluation_of(tmp_path / "all", weights))
+    assert [row["accuracy"] for row in found.cells] == [0.25]
+    found = read_robustness(runs, str(tmp_path / "all"))
+    assert [row["accuracy"] for row in found.cells] == [0.75]
+    for others in ([first, second], [second, third]):
+        with pytest.raises(ValueError, match="says nothing about an ensemble"):
+            read_robustness(others, str(tmp_path / "all"))
+    # Of the same name, and trained again since.
+    (second.path / "model.keras").write_bytes(b"4")
+    with pytest.raises(ValueError, match="says nothing about m"):
+        read_robustness([second], str(tmp_path / "all"))
+
+
+def test_a_table_alone_goes_by_the_end_of_the_path(tmp_path):
+    for name in ("a/m", "b/m"):
+        (tmp_path / name).mkdir(parents=True)
+    rows = [
+        (name, *CELLS[0][1:4], share, *CELLS[0][5:])
+        for name, share in (("a/m", 0.1), ("b/m", 0.2))
+    ]
+    write_csv(tmp_path / "robustness.csv", COLUMNS, rows)
+    found = read_robustness([Run(tmp_path / "b/m", config("m"))], str(tmp_path))
+    assert [row["accuracy"] for row in found.cells] == [0.2]
 
 
 def test_a_card_without_an_evaluation_says_so(run, tmp_path):

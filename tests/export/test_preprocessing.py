@@ -102,13 +102,14 @@ def test_what_cannot_be_an_image_is_an_error(data, message):
         decode_batch(tf.constant([good, data]), SIZE)
 
 
-def with_orientation(image, kind, orientation, order="MM"):
+def with_orientation(image, kind, orientation, order="MM", form="HH"):
     """The image stored as phones do: as the sensor saw it, and how to turn it."""
     stored = io.BytesIO()
     endian = ">" if order == "MM" else "<"
+    number = struct.pack(endian + form, orientation, *[0] * (len(form) - 1))
     entries = [
         (271, 2, 4, b"cam\0"),
-        (274, 3, 1, struct.pack(endian + "HH", orientation, 0)),
+        (274, {"HH": 3, "L": 4}[form], 1, number),
     ]
     exif = order.encode() + struct.pack(endian + "HIH", 42, 8, len(entries))
     for tag, form, count, value in entries:
@@ -118,11 +119,12 @@ def with_orientation(image, kind, orientation, order="MM"):
     return stored.getvalue()
 
 
+@pytest.mark.parametrize("form", ["HH", "L"])
 @pytest.mark.parametrize("order", ["MM", "II"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_both_readers_turn_images_as_viewers_do(kind, order):
+def test_both_readers_turn_images_as_viewers_do(kind, order, form):
     for orientation in range(10):
-        data = with_orientation(picture(24, 40), kind, orientation, order)
+        data = with_orientation(picture(24, 40), kind, orientation, order, form)
         with Image.open(io.BytesIO(data)) as stored:
             upright = np.asarray(ImageOps.exif_transpose(stored))
         read = decode_image(data, "test")

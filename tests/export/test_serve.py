@@ -100,6 +100,20 @@ def test_a_single_output_stands_without_its_name(tmp_path, serving):
         assert status == 400 and "several inputs" in answer["error"]
 
 
+def test_base64_without_padding_or_with_line_ends(url, images):
+    data = encode_png(images[0])
+    whole = base64.b64encode(data).decode()
+    forms = whole, whole.rstrip("="), base64.encodebytes(data).decode()
+    answers = [
+        ask(
+            f"{url}:predict",
+            {"signature_name": "serve_bytes", "instances": [{"b64": form}]},
+        )
+        for form in forms
+    ]
+    assert answers[0][0] == 200 and answers[1] == answers[2] == answers[0]
+
+
 def test_status_and_metadata(url, served_version):
     status, answer = ask(url)
     (version,) = answer["model_version_status"]
@@ -139,6 +153,26 @@ def test_status_and_metadata(url, served_version):
             {"signature_name": "serve_bytes", "inputs": [{"b64": "*"}]},
             400,
             "Unable to base64 decode",
+        ),
+        (
+            "",
+            {"signature_name": "serve_bytes", "inputs": [{"b64": "é"}]},
+            400,
+            "Unable to base64 decode",
+        ),
+        ("", b"[" * 100_000, 400, "JSON Parse error"),
+        ("", {"signature_name": ["a"], "inputs": 1}, 400, "must be a string value"),
+        (
+            "",
+            b'{"signature_name": "serve_bytes", "inputs": ["\\ud800"]}',
+            400,
+            "invalid surrogate pair",
+        ),
+        (
+            "",
+            {"signature_name": "serve_bytes", "inputs": [["a"], ["b", "c"]]},
+            400,
+            "different lengths",
         ),
         ("", {"signature_name": "serve_bytes", "inputs": ["a"]}, 400, "JPEG or PNG"),
         ("/versions/7", {"inputs": 1}, 404, "for request: Specific(shapes, 7)"),

@@ -466,6 +466,22 @@ def test_a_damaged_models_config_is_not_one_without_labels(root, fails):
     assert file.read_text() == damaged[-1]
 
 
+@pytest.mark.parametrize("verb", [lambda out: roll_back(out, 200), undo])
+def test_versions_stay_where_the_configuration_cannot_follow(root, verb):
+    out = root / "student"
+    before = sorted(path.relative_to(out) for path in out.glob("*"))
+    (root / "models.config").write_text("model_config_list {")
+    with pytest.raises(ValueError, match=r"models\.config is damaged"):
+        verb(out)
+    assert sorted(path.relative_to(out) for path in out.glob("*")) == before
+
+
+@pytest.mark.parametrize("server", ["http://localhost:abc", "http://a b:80"])
+def test_addresses_that_are_none(root, fails, server):
+    flags = ["--promote", f"--root={root}", f"--server={server}"]
+    fails(main, flags, f"{server} does not answer")
+
+
 def test_nothing_is_refreshed_where_no_config_is(tmp_path):
     make_versions(tmp_path / "student", 1)
     models_config.refresh(tmp_path / "student")

@@ -124,6 +124,27 @@ def test_every_flipped_byte_is_noticed(out, capsys):
     assert finished.stdout == f"{folder}: saved_model.pb changed\n"
 
 
+def test_links_are_faults(tmp_path):
+    folder, elsewhere = tmp_path / "3", tmp_path / "elsewhere"
+    for each in (folder, elsewhere):
+        each.mkdir()
+        (each / "labels.txt").write_text("cat\n")
+    integrity.seal(folder)
+    # Where TensorFlow Serving looks for requests.
+    (folder / "assets.extra").symlink_to(elsewhere)
+    assert integrity.find_faults(folder) == ["assets.extra a link"]
+    (folder / "assets.extra").unlink()
+    (folder / "labels.txt").unlink()
+    (folder / "labels.txt").symlink_to(elsewhere / "labels.txt")
+    assert integrity.find_faults(folder) == ["labels.txt a link"]
+
+
+def test_numbers_with_zeros_before_them_are_no_versions(tmp_path):
+    for name in ("7", "007", "0", "7a"):
+        (tmp_path / name).mkdir()
+    assert list_versions(tmp_path) == (0, 7)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": "3"}', "["])
 def test_metadata_without_a_number_is_a_fault(tmp_path, text):
     folder = tmp_path / "3"

@@ -70,13 +70,23 @@ def test_a_frozen_layer_keeps_its_statistics():
 
 @pytest.mark.parametrize(
     "settings,shape",
-    [({"axis": 1}, (4, 8, 5, 6)), ({"scale": False}, (4, 5, 6, 8)), ({}, (16, 8))],
+    [
+        ({"axis": 1}, (4, 8, 5, 6)),
+        ({"scale": False}, (4, 5, 6, 8)),
+        ({}, (16, 8)),
+        *(({"dtype": d}, (4, 5, 6, 8)) for d in ("float64", "float16", "bfloat16")),
+    ],
 )
 def test_what_has_no_kernel_is_left_to_keras(settings, shape):
     maps = RANDOM.normal(size=shape).astype("float32")
     fused = BatchNormalization(**settings)
     plain = keras.layers.BatchNormalization(**settings)
-    results = fused(maps, training=True), plain(maps, training=True)
+    results = (
+        keras.ops.convert_to_numpy(
+            keras.ops.cast(layer(maps, training=True), "float64")
+        )
+        for layer in (fused, plain)
+    )
     np.testing.assert_array_equal(*results)
     for own, other in zip(fused.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)

@@ -48,6 +48,8 @@ def test_half_precision_rounds_only_the_result():
     [
         ({"sigma": 0}, (1, 8, 8, 3), "sigma=0"),
         ({"epsilon": -1}, (1, 8, 8, 3), "epsilon=-1"),
+        ({"epsilon": float("nan")}, (1, 8, 8, 3), "epsilon=nan"),
+        ({"image_size": -64}, (1, 8, 8, 3), "image_size=-64"),
         ({}, (1, None, 8, 3), "batch known"),
     ],
 )

@@ -47,6 +47,7 @@ def test_silence_has_a_finite_gradient():
     ("settings", "shape", "message"),
     [
         ({"semisaturation": 0}, (1, 8, 8, 2), "semisaturation=0"),
+        ({"map_size": 0}, (1, 8, 8, 2), "map_size=0"),
         ({"groups": [0, 1, 1]}, (1, 8, 8, 2), "3 channels"),
         ({"groups": [0, 2]}, (1, 8, 8, 2), "numbered 0, 1, 2"),
         ({}, (1, 8, None, 2), "batch known"),

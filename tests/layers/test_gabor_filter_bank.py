@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
+from v1keras import layers
 from v1keras.layers import GaborFilterBank
 from v1keras.v1 import gabor_kernels, sample_gabors
 
@@ -81,3 +82,21 @@ def test_refusals():
         GaborFilterBank(gabors).build((None, None, None, 3))
     with pytest.raises(ValueError, match=r"floats in \[-1, 1\].*dtype=uint8"):
         GaborFilterBank(gabors)(np.zeros((1, 16, 16, 3), "uint8"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "built", "other"),
+    [
+        (GaborFilterBank(sample_gabors(2)), (1, 32, 32, 3), (1, 32, 32, 4)),
+        (layers.VOneBlock("no_noise"), (1, 32, 32, 3), (1, 3, 32, 32)),
+        # Four images of half the size have as many pixels as one.
+        (layers.SubcorticalBlock(noise="off"), (1, 64, 64, 3), (4, 32, 32, 3)),
+        (layers.SubcorticalBlock(noise="off"), (1, 48, 64, 3), (1, 64, 48, 3)),
+        (layers.ContrastNormalization(), (1, 64, 64, 3), (4, 32, 32, 3)),
+        (layers.DivisiveNormalization(), (1, 64, 64, 3), (4, 32, 32, 3)),
+    ],
+)
+def test_what_is_built_for_one_shape_takes_no_other(layer, built, other):
+    layer(np.zeros(built, "float32"))
+    with pytest.raises(ValueError, match="incompatible with the layer"):
+        layer(np.zeros(other, "float32"))

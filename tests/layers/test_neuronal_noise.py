@@ -216,6 +216,8 @@ def test_a_loaded_model_goes_on_with_the_noise(tmp_path):
 def test_refusals():
     with pytest.raises(ValueError, match="noise_scale=0"):
         NeuronalNoise(noise_scale=0)
+    with pytest.raises(ValueError, match=r"epsilon=-1"):
+        NeuronalNoise(epsilon=-1.0)
     with pytest.raises(ValueError, match="noise='loud'"):
         NeuronalNoise(noise="loud")
 

@@ -162,6 +162,7 @@ def test_precision(images, policy):
     ("settings", "shape", "message"),
     [
         ({"configuration": "lgn"}, (1, 32, 32, 3), "standard, no_p_cells.*lgn"),
+        ({"image_size": -64}, (1, 32, 32, 3), "image_size=-64"),
         ({"visual_degrees": 0}, (1, 32, 32, 3), "visual_degrees=0"),
         ({}, (1, 32, 32, 4), r"\(batch, height, width, 3\)"),
         ({}, (None, None, 32, 3), "all but the batch known"),

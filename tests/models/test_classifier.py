@@ -8,6 +8,7 @@ import pytest
 import v1keras
 from v1keras import layers
 from v1keras.models import build_classifier, setting_for
+from v1keras.models.classifier import _pool
 from v1keras.v1 import (
     NORMALIZING_CONTROLS,
     NORMALIZING_VARIANTS,
@@ -178,6 +179,19 @@ def test_lgn_bypasses_v1():
     np.testing.assert_array_equal(both, np.concatenate([behind_v1, pooled], -1))
     with pytest.raises(ValueError, match="`width` must be above 4"):
         small("evnet_lgn_v2", width=4)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, 16), (3, 33), (5, 35), (3, 32)])
+def test_lgn_bypasses_v1_of_every_stride(stride, size):
+    x = np.random.default_rng(0).normal(size=(1, size, size, 2)).astype("float32")
+    pooled = _pool(keras.ops.convert_to_tensor(x), stride)
+    places = (size - 1) // stride + 1
+    assert pooled.shape == (1, places, places, 2)
+    before = (stride + 1) // 2
+    for place in range(places):
+        start, end = place * stride - before, place * stride + stride - before + 1
+        window = x[0, max(start, 0) : end, max(start, 0) : end]
+        np.testing.assert_array_equal(pooled[0, place, place], window.max((0, 1)))
 
 
 def test_every_stage_at_once():

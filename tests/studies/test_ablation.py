@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -84,6 +85,12 @@ def test_chooses_on_held_out_images_and_measures_once(
     before = [model.stat().st_mtime_ns for model in models]
     assert run_ablation(config) == result
     assert [model.stat().st_mtime_ns for model in models] == before
+    # Other scores are of another comparison, which is said before anything is trained.
+    for change in ({"select_on": "benchmark"}, {"epochs": config.epochs + 5}):
+        (name,) = change
+        with pytest.raises(FileExistsError, match=rf"ablation\.json has {name}="):
+            run_ablation(dataclasses.replace(config, **change))
+    assert [model.stat().st_mtime_ns for model in models] == before
     # One that is stopped early does not shorten the table.
     (out / "students" / "mixed" / "config.json").write_text("{}")
     with pytest.raises(FileExistsError, match="mixed"):
@@ -130,6 +137,7 @@ def test_retention_by_formula():
         ('{"long": {"epochs": 99}}', "long with epochs"),
         ('{"typo": {"temprature": 9}}', "typo with temprature"),
         ('{"cold": {"temperature": 0}}', "temperature=0"),
+        ('{"fold": {"split_seed": 5}}', "fold with split_seed"),
     ],
 )
 def test_refused_recipes(settings, tmp_path, recipes, message):

@@ -96,6 +96,10 @@ def test_a_refused_study_leaves_nothing_behind(small, tmp_path):
         ({"seeds": (1, 2)}, "among which is --seed=0"),
         ({"seeds": (0, 1, 1)}, "different"),
         ({"only": ("sf_low", "student")}, "among base, .* only=sf_low,student"),
+        ({"member_images": -3}, "member_images=-3"),
+        ({"base_epochs": 0}, "base_epochs=0"),
+        ({"student_epochs": 0}, "student_epochs=0"),
+        ({"student_batch_size": 0}, "student_batch_size=0"),
         ({"member_images": 9, "validation_source": "test"}, "validation_source=test"),
     ],
 )

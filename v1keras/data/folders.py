@@ -29,6 +29,8 @@ _ROLES = ("train", "test", "val")
 _USUAL_NAMES = ("train", "test", "val", "validation")
 _HASHED_FILES = 1024
 _DOWNLOAD = "fetch the data set again"
+# Archives and network drives keep copies and thumbnails of images in such folders.
+_OF_SYSTEMS = ("__MACOSX", "@eaDir")
 # `os.path` instead of `Path` in the loops over files (the marked lines): it is several
 # times faster, which counts for the million files of ImageNet.
 
@@ -100,7 +102,7 @@ def find_images(root: str | os.PathLike) -> Folders:
 def class_folders(folder: Path) -> tuple[str, ...]:
     """The sorted names of the folders in `folder`, hidden ones left out."""
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.is_dir() and e.name[0] not in "._"]
+        names = [e.name for e in entries if e.is_dir() and not _is_hidden(e.name)]
     return tuple(sorted(names))
 
 
@@ -187,7 +189,9 @@ def image_files(
         ValueError: if links lead to a folder twice.
     """
     found, others = [], collections.Counter()
-    for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True):
+    for parent, inner, names in os.walk(folder, onerror=_raise, followlinks=True):
+        # Such as .ipynb_checkpoints, which holds copies of the images around it.
+        inner[:] = [name for name in inner if not _is_hidden(name)]
         place = os.path.realpath(parent)
         if place in seen:
             # A link to a folder around it would be followed without end, and one to
@@ -198,7 +202,7 @@ def image_files(
             )
         seen[place] = parent
         for name in names:
-            if name.startswith("."):
+            if _is_hidden(name):
                 continue
             if name.lower().endswith(SUFFIXES):
                 found.append(os.path.join(parent, name))  # noqa: PTH118
@@ -206,6 +210,11 @@ def image_files(
                 ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
                 others[f"*{ending}" if ending else "without an ending"] += 1
     return sorted(found), others
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is of a system or a program, not of the data set."""
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def _raise(error: OSError) -> None:

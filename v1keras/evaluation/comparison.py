@@ -71,7 +71,7 @@ def compare_evaluations(
         List of `Comparison`, one per model and corruption that both have.
 
     Raises:
-        ValueError: if they have no model or no cell in common.
+        ValueError: if they have no model or no cell in common, or one image only.
 
     Example:
 
@@ -198,6 +198,11 @@ def _comparisons(
     for model, a, b in zip(models, first.right, second.right, strict=True):
         if paired:
             a, b = a[here], b[there]
+        if min(len(a), len(b)) < 2:
+            raise ValueError(
+                "Both evaluations must have at least two images, whose spread gives the "
+                f"margin. Received: {len(a)} and {len(b)} images of {corruption}"
+            )
         error = sem(a - b) if paired else np.hypot(sem(a), sem(b))
         yield Comparison(
             model,

@@ -24,7 +24,8 @@ class Lineup:
             one variant are summarised as training seeds. Defaults to no variants.
 
     Raises:
-        ValueError: if a name is unknown or given twice, or an ensemble has no members.
+        ValueError: if a name is unknown or given twice, or an ensemble has no members
+            or one of them twice.
 
     Example:
 
@@ -66,9 +67,10 @@ class Lineup:
         self.check_known("baseline", baseline, self.shown)
         self.check_known("students", self.students, self.models)
         for name, parts in ensembles.items():
-            if not parts or set(parts) & set(ensembles):
+            repeats = len(set(parts)) < len(parts)
+            if not parts or repeats or set(parts) & set(ensembles):
                 raise ValueError(
-                    "`ensembles` must have models as members. Received: "
+                    "`ensembles` must have models as members, each once. Received: "
                     f"{name}={', '.join(parts) or '()'}"
                 )
         if self.average not in AVERAGES:

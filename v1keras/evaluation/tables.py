@@ -254,7 +254,9 @@ def format_table(table: RobustnessTable) -> str:
 
 
 def format_gain(gain: Estimate) -> str:
-    """A relative gain with its interval, in %."""
+    """A relative gain with its interval, in %; a dash where the baseline has none."""
+    if not np.isfinite(gain).all():
+        return "–"
     value, low, high = map(signed_percent, gain)
     return f"{value} % [{low}, {high}]"
 

@@ -61,6 +61,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             keras.backend.backend() == "tensorflow"
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
+            # The kernel knows no float64, nor statistics of 16 bits.
+            and self.variable_dtype == "float32"
             and self.trainable
             and self.center
             and self.scale

@@ -8,7 +8,9 @@ from v1keras.layers.gaussian_window import (
     from_maps,
     gaussian_matrices,
     pool,
+    require_positive,
     root,
+    spec_of_size,
     to_maps,
 )
 from v1keras.layers.precision import at_least_float32
@@ -64,11 +66,12 @@ class ContrastNormalization(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"trainable": False, "autocast": False, **kwargs})
-        if min(sigma, epsilon, visual_degrees) <= 0:
-            raise ValueError(
-                "`sigma`, `epsilon` and `visual_degrees` must be positive. Received: "
-                f"sigma={sigma}, epsilon={epsilon}, visual_degrees={visual_degrees}"
-            )
+        require_positive(
+            sigma=sigma,
+            epsilon=epsilon,
+            image_size=image_size,
+            visual_degrees=visual_degrees,
+        )
         self.sigma = sigma
         self.epsilon = epsilon
         self.image_size = image_size
@@ -81,6 +84,7 @@ class ContrastNormalization(keras.layers.Layer):
             image_size=self.image_size,
             visual_degrees=self.visual_degrees,
         )
+        self.input_spec = spec_of_size(input_shape)
         self._windows = [np.stack([each] * input_shape[-1]) for each in matrices]
 
     def call(self, images):

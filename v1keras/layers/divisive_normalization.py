@@ -10,7 +10,9 @@ from v1keras.layers.gaussian_window import (
     from_maps,
     gaussian_matrices,
     pool,
+    require_positive,
     root,
+    spec_of_size,
     to_maps,
 )
 from v1keras.layers.precision import at_least_float32
@@ -67,12 +69,12 @@ class DivisiveNormalization(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**{"trainable": False, "autocast": False, **kwargs})
-        if min(semisaturation, sigma, visual_degrees) <= 0:
-            raise ValueError(
-                "`semisaturation`, `sigma` and `visual_degrees` must be positive. "
-                f"Received: semisaturation={semisaturation}, sigma={sigma}, "
-                f"visual_degrees={visual_degrees}"
-            )
+        require_positive(
+            semisaturation=semisaturation,
+            sigma=sigma,
+            map_size=map_size,
+            visual_degrees=visual_degrees,
+        )
         self.semisaturation = semisaturation
         self.sigma = sigma
         self.groups = None if groups is None else [int(group) for group in groups]
@@ -94,6 +96,7 @@ class DivisiveNormalization(keras.layers.Layer):
             image_size=self.map_size,
             visual_degrees=self.visual_degrees,
         )
+        self.input_spec = spec_of_size(input_shape)
         self._windows = [np.stack([each] * number) for each in matrices]
         self._member = (groups[:, np.newaxis] == np.arange(number)).astype(float)
         self._means = self._member / self._member.sum(axis=0)

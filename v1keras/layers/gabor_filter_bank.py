@@ -109,6 +109,8 @@ class GaborFilterBank(keras.layers.Layer):
                 "The input must have shape (batch, height, width, "
                 f"{self.input_channels}). Received: input_shape={tuple(input_shape)}"
             )
+        # Of other channels some would be left out without a word.
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: input_shape[-1]})
         image_size = self.image_size or input_shape[1]
         if image_size is None:
             raise ValueError(

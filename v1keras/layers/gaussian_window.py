@@ -6,7 +6,9 @@ is about ten times faster than a depthwise convolution on a CPU, and no less exa
 """
 
 import math
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -72,6 +74,23 @@ def gaussian_matrices(
     sigma *= (image_size or sizes[0]) / visual_degrees
     half = math.ceil(3.0 * sigma)
     return [window_matrix(size, math.sqrt(2.0) * sigma, half) for size in sizes]
+
+
+def spec_of_size(input_shape: Sequence[int | None]) -> keras.layers.InputSpec:
+    """What a layer takes whose matrices are those of one size of images."""
+    sizes = dict(enumerate(input_shape[1:], start=1))
+    return keras.layers.InputSpec(ndim=4, axes=sizes)
+
+
+def require_positive(**values: float | None) -> None:
+    """Refuses values that are not positive, NaN among them; None passes.
+
+    Raises:
+        ValueError: if there is one; it names it.
+    """
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
 
 
 def to_maps(images):

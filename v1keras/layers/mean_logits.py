@@ -54,6 +54,11 @@ class MeanLogits(keras.layers.Layer):
         self.shares = None if weights is None else _normalised(weights)
 
     def build(self, input_shape):
+        if not isinstance(input_shape[0], (list, tuple)):
+            raise ValueError(
+                "The input must be a list of logits, those of each classifier. Received: "
+                f"one tensor of shape {tuple(input_shape)}"
+            )
         if self.shares is not None and len(self.shares) != len(input_shape):
             raise ValueError(
                 f"`weights` must hold one number for each of the {len(input_shape)} "

@@ -86,7 +86,7 @@ class NeuronalNoise(keras.layers.Layer):
         That of the input.
 
     Raises:
-        ValueError: if `noise` is unknown, the scale not positive or the gain
+        ValueError: if `noise` is unknown, the scale not positive, or another value
             negative.
 
     Example:
@@ -111,10 +111,12 @@ class NeuronalNoise(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if noise_gain < 0 or noise_scale <= 0:
+        if not (min(noise_gain, noise_level, epsilon) >= 0 and noise_scale > 0):
             raise ValueError(
-                "`noise_gain` must be at least 0 and `noise_scale` positive. "
-                f"Received: noise_gain={noise_gain}, noise_scale={noise_scale}"
+                "`noise_gain`, `noise_level` and `epsilon` must be at least 0 and "
+                f"`noise_scale` positive. Received: noise_gain={noise_gain}, "
+                f"noise_level={noise_level}, epsilon={epsilon}, "
+                f"noise_scale={noise_scale}"
             )
         self.noise_gain = noise_gain
         self.noise_scale = noise_scale

@@ -89,6 +89,7 @@ class SharedVOneBlocks(keras.layers.Layer):
 
     def build(self, input_shape):
         self.bank.build(input_shape)
+        self.input_spec = self.bank.input_spec
         for noise, shape in zip(
             self.noises, self.compute_output_shape(input_shape), strict=True
         ):

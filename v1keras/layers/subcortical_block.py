@@ -10,7 +10,9 @@ from v1keras.layers.gaussian_window import (
     from_maps,
     known_size,
     pool,
+    require_positive,
     root,
+    spec_of_size,
     to_maps,
     window_matrix,
 )
@@ -73,8 +75,7 @@ class SubcorticalBlock(keras.layers.Layer):
         against yellow, achromatic. 4 channels; 3 without M cells, 1 without P cells.
 
     Raises:
-        ValueError: if the configuration is unknown, `visual_degrees` is not positive,
-            or the input does not have three channels or a known size.
+        ValueError: if the configuration is unknown, a value is not positive, or the input does not have three channels or a known size.
 
     Example:
 
@@ -103,11 +104,7 @@ class SubcorticalBlock(keras.layers.Layer):
                 f"{', '.join(SUBCORTICAL_CONFIGURATIONS)}. "
                 f"Received: configuration={configuration!r}"
             )
-        if visual_degrees <= 0:
-            raise ValueError(
-                "`visual_degrees` must be positive. "
-                f"Received: visual_degrees={visual_degrees}"
-            )
+        require_positive(image_size=image_size, visual_degrees=visual_degrees)
         self.configuration = configuration
         self.image_size = image_size
         self.visual_degrees = visual_degrees
@@ -132,6 +129,7 @@ class SubcorticalBlock(keras.layers.Layer):
                 f"Received: input_shape={tuple(input_shape)}"
             )
         height, width = known_size(input_shape)
+        self.input_spec = spec_of_size(input_shape)
         image_size = self.image_size or height
         scale = image_size / self.visual_degrees / PIXELS_PER_DEGREE
 

@@ -217,6 +217,7 @@ class VOneBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         self.bank.build(input_shape)
+        self.input_spec = self.bank.input_spec
         output_shape = self.compute_output_shape(input_shape)
         if self.divisive_normalization is not None:
             self.divisive_normalization.build(output_shape)

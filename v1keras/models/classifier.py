@@ -187,9 +187,10 @@ def _bottleneck_channels(width: int, variant: Variant) -> int:
 
 def _pool(x, stride: int):
     """The greatest response around each place of V1's map, as in EVNet."""
-    pad = (stride + 1) // 2
+    before = (stride + 1) // 2
+    pads = [before, stride - before]
     # Mirrored values lie in the same windows and change no maximum.
-    x = keras.ops.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]], mode="symmetric")
+    x = keras.ops.pad(x, [[0, 0], pads, pads, [0, 0]], mode="symmetric")
     return layers.MaxPooling2D(
         stride + 1, strides=stride, data_format="channels_last", name="lgn_pool"
     )(x)

@@ -176,21 +176,15 @@ def find_image_files(
             paths.append(str(path))
         elif path.is_dir():
             found, others = image_files(path, {})
-            # Such as .thumbnails/.
-            shown = [file for file in found if not _is_hidden(file, path)]
-            if not shown:
+            if not found:
                 only = f", only {counted(others)}" if others else ""
                 raise ValueError(
                     f"`images` must hold images (*{', *'.join(SUFFIXES)}). "
                     f"Received: no image in {path}{only}"
                 )
-            paths += shown
+            paths += found
         else:
             raise FileNotFoundError(
                 f"`images` must be files or folders that exist. Received: images={path}"
             )
     return paths
-
-
-def _is_hidden(file: str, folder: Path) -> bool:
-    return any(part.startswith(".") for part in Path(file).relative_to(folder).parts)

@@ -14,7 +14,7 @@ from v1keras.evaluation.cells import MEAN, mean_over_corruptions
 from v1keras.evaluation.metrics import accuracy
 from v1keras.evaluation.runs import ENSEMBLE, name_runs, run_variants
 from v1keras.evaluation.tables import write_csv
-from v1keras.files import write_json
+from v1keras.files import claim, require_writable, write_json
 from v1keras.reading import read_table
 from v1keras.studies.measure import (
     measure_held_out_images,
@@ -22,10 +22,13 @@ from v1keras.studies.measure import (
     open_test_images,
 )
 from v1keras.studies.recipes import AblationConfig
-from v1keras.training import DistillConfig, Run, distill, open_dataset
+from v1keras.training import DistillConfig, Run, distill, open_dataset, versions
 from v1keras.training.strategy import works_alone
 
 _WITHOUT = "without_teacher"
+_RECORD = "ablation.json"
+# Scores of different ones are not those of one comparison.
+_COMPARED = ("epochs", "seed", "select_on", "validation_images", "noise_samples")
 
 
 @works_alone("compares recipes")
@@ -54,6 +57,7 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
     if config.seeds:
         open_test_images(config, dataset)
     out = Path(config.out)
+    _begin(config)
     scores = _read_scores(out / "recipes.csv")
     for name, student in students.items():
         run = _train(student, dataset, members)
@@ -71,6 +75,18 @@ def run_ablation(config: AblationConfig) -> dict[str, Any]:
         result |= _measure(config, dataset, base, members, students[chosen])
     write_json(out / "result.json", result)
     return result
+
+
+def _begin(config: AblationConfig) -> None:
+    """Notes what the scores in the folder depend on, or refuses other scores there."""
+    file = Path(config.out, _RECORD)
+    shared = {name: getattr(config, name) for name in _COMPARED}
+    # Version 0.1.0 left no record of an ablation.
+    is_older = Path(config.out, "students").is_dir() and not file.is_file()
+    if not is_older:
+        claim(config.out, _RECORD, {"settings": shared}, what="ablation")
+    require_writable(config.out)
+    write_json(file, {"settings": shared, "versions": versions()})
 
 
 def _train(student: DistillConfig, dataset: ImageDataset, members: list[Run]) -> Run:

@@ -182,6 +182,10 @@ class StudyConfig(
         require(self, "control_variant", front_end, "one with a V1 front-end")
         enough = self.control_members is None or self.control_members >= 2
         require(self, "control_members", enough, "at least 2")
+        require(self, "member_images", self.member_images >= 0, "at least 0")
+        for name in ("base_epochs", "student_epochs", "student_batch_size"):
+            value = getattr(self, name)
+            require(self, name, value is None or value >= 1, "at least 1")
         share = self.min_accuracy is None or 0 < self.min_accuracy <= 1
         require(self, "min_accuracy", share, "above 0 and at most 1")
         held_out = self.validation_source == "fold" or not self.member_images

@@ -15,7 +15,7 @@ from v1keras.training import DistillConfig
 # What recipes may not change: then they would not be compared on equal terms.
 _SHARED = (
     "out", "members", "dataset", "data_dir", "seed", "epochs", "image_size",
-    "crop_fraction",
+    "crop_fraction", "validation_fraction", "validation_source", "split_seed",
 )  # fmt: skip
 
 

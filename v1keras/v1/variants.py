@@ -141,6 +141,9 @@ class Variant:
             "subcortical_noise_gain",
         ):  # fmt: skip
             self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("simple_channels", "complex_channels"):
+            number = getattr(self, name)
+            self._require(name, number == int(number), "a whole number")
         for name in (
             "contrast_sigma", "contrast_epsilon", "divisive_sigma",
             "divisive_semisaturation", "kernel_size", "k_exc", "fano_factor",
@@ -170,7 +173,7 @@ class Variant:
             )
             self._check_gabors()
             # Refuse now what could not be sampled later.
-            self.sample(1)
+            self.sample(None if self.distribution == "evnet" else 1)
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:

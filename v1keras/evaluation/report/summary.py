@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from v1keras.evaluation.cells import MEAN
+from v1keras.evaluation.cells import CLEAN, MEAN
 from v1keras.evaluation.report.blocks import Heading, Section, Table, TableCell
 from v1keras.evaluation.report.order import is_strong
 from v1keras.evaluation.report.palette import colour_class
@@ -15,10 +15,13 @@ from v1keras.evaluation.robustness import RobustnessTable
 def summary_section(table: RobustnessTable) -> Section:
     """The sortable summary table, and that of training seeds."""
     head: list[str | TableCell] = ["model", *_columns(table)]
+    is_corrupted = table.summary_groups[-1] != CLEAN.corruption
+    of = "under corruption" if is_corrupted else "on clean images"
+    over = "means over the corrupted cells" if is_corrupted else "those of clean images"
     head += [
-        TableCell("ECE", tip="Expected calibration error under corruption"),
-        TableCell("NLL", tip="Negative log-likelihood under corruption"),
-        TableCell("Brier", tip="Brier score under corruption"),
+        TableCell("ECE", tip=f"Expected calibration error {of}"),
+        TableCell("NLL", tip=f"Negative log-likelihood {of}"),
+        TableCell("Brier", tip=f"Brier score {of}"),
     ]
     if table.alexnet:
         head += ["mCE (AlexNet)", "relative mCE (AlexNet)"]
@@ -31,7 +34,7 @@ def summary_section(table: RobustnessTable) -> Section:
     )
     note = (
         f"Accuracy in %. Below it, in small type, {below}. ECE, NLL and Brier score are "
-        "means over the corrupted cells: lower is better. Pale accuracies have an "
+        f"{over}: lower is better. Pale accuracies have an "
         f"interval that includes chance, {percent(table.chance)} %. Select a column's "
         "name to sort."
     )
