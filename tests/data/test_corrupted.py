@@ -52,6 +52,22 @@ def test_labels_follow_the_classes_of_the_model(folder_set):
     np.testing.assert_array_equal(split.labels, [0, 0, 1, 1])
 
 
+def test_a_fingerprint_is_of_its_cell_alone(folder_set):
+    def fingerprints():
+        stored = open_corrupted(folder_set, _CLASSES, image_size=8)
+        return {cell: stored.fingerprint(*cell) for cell in stored.cells}
+
+    before = fingerprints()
+    assert len(set(before.values())) == len(before)
+    file = next((folder_set / "fog" / "5").rglob("*.png"))
+    # The last of a class, of the same size in bytes.
+    file = sorted(file.parent.iterdir())[-1]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    after = fingerprints()
+    assert {cell for cell in before if before[cell] != after[cell]} == {("fog", 5)}
+
+
 def test_folders_in_categories(folder_set, tmp_path):
     nested = tmp_path / "nested"
     for number, name in enumerate(BENCHMARK):

@@ -250,6 +250,9 @@ class Stored:
         split.ids = np.array(NAMES[::2])
         return split
 
+    def fingerprint(self, corruption, severity):
+        return f"as published, {corruption} {severity}"
+
 
 def test_stored_images_are_the_same_subset_in_every_cell():
     clean = CleanImages(IMAGES, LABELS, ids=NAMES)
@@ -378,6 +381,41 @@ def test_logits_beyond_half_precision_are_refused(tmp_path, make_model):
     with pytest.raises(ValueError, match="float16 holds none beyond 65504"):
         predict(tmp_path / "half", {"m": model}, dtype="float16")
     assert predict(tmp_path / "single", {"m": model}).cells() == set(CELLS)
+
+
+def test_a_stored_set_may_grow_and_must_not_change(tmp_path):
+    clean = CleanImages(IMAGES, LABELS, ids=NAMES)
+
+    def opened(cells, ending=""):
+        stored = Stored()
+        stored.cells = cells
+        stored.fingerprint = lambda *cell: f"{cell}{ending * (cell == ('fog', 2))}"
+        images = StoredImages(clean, stored)
+        cache = open_cache(tmp_path, {"m": "1"}, images)
+        for cell in images.cells:
+            labels, ids = LABELS[::2], NAMES[::2]
+            cache.add(cell, labels, ids, {"m": np.zeros((1, len(ids), 5))})
+
+    opened([("fog", 2)])
+    opened([("fog", 1), ("fog", 2)])
+    opened([("fog", 1)])
+    with pytest.raises(FileExistsError, match="other images of fog-2"):
+        opened([("fog", 1), ("fog", 2)], "!")
+
+
+@pytest.mark.parametrize("clean_only", [True, False])
+def test_images_of_another_crop_are_other_images(tmp_path, clean_only):
+    def opened(**options):
+        clean = CleanImages(IMAGES, LABELS, fingerprint="that of the files", **options)
+        images = clean if clean_only else OnlineImages(clean, CELLS[1:])
+        cache = open_cache(tmp_path, {"m": "1"}, images)
+        cache.add(CLEAN, LABELS, NAMES, {"m": np.zeros((1, len(NAMES), 5))})
+
+    # Version 0.1.0 did not note it.
+    opened()
+    opened(shown={"image_size": 8, "crop_fraction": 1.0})
+    with pytest.raises(FileExistsError, match=r"crop_fraction=1.0 instead of .*=0.5"):
+        opened(shown={"image_size": 8, "crop_fraction": 0.5})
 
 
 @pytest.mark.parametrize("options", [{}, {"max_images": 9}])

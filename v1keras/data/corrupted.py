@@ -9,6 +9,7 @@ made from other photographs of ImageNet in the same way
 
 import abc
 import dataclasses
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from v1keras.corruptions import BENCHMARK, SEVERITIES, canonical_name
 from v1keras.data.folders import (
     check_classes,
     class_folders,
+    fingerprint,
     image_files,
     list_classes,
 )
@@ -48,6 +50,8 @@ _CIFAR10 = (
 # The archive of Tiny ImageNet-C has folders of all classes of ImageNet here.
 _WITH_FURTHER_CLASSES = "frost"
 _DOWNLOAD = "fetch the data set again"
+# Of each cell, at equal distances.
+_HASHED_IMAGES = 64
 # Images, labels and ids of a cell.
 _Cell = tuple[np.ndarray | EncodedImages, np.ndarray, Iterable[str]]
 
@@ -104,6 +108,19 @@ class CorruptedSet(abc.ABC):
         self._check_counts(counts, (corruption, severity))
         return Split(f"{corruption}/{severity}", images, labels, tuple(ids))
 
+    def fingerprint(self, corruption: str, severity: int) -> str:
+        """What changes with the images of a cell, without reading all of them.
+
+        Args:
+            corruption: str. The name of the corruption.
+            severity: int. 1 to 5.
+        """
+        return self._fingerprint(self.sources[corruption, severity], severity)
+
+    @abc.abstractmethod
+    def _fingerprint(self, source: str, severity: int) -> str:
+        """That of the cell that is stored at `source`."""
+
     @abc.abstractmethod
     def _read(self, source: str, severity: int) -> _Cell:
         """The cell that is stored at `source`."""
@@ -145,6 +162,10 @@ class _FolderSet(CorruptedSet):
                 "(https://github.com/hendrycks/robustness/issues/60); they are left out."
             )
 
+    def _fingerprint(self, source: str, severity: int) -> str:
+        files = list_classes(Path(source), self.class_names)
+        return fingerprint({"": files}, hashed=_HASHED_IMAGES)
+
     def _read(self, source: str, severity: int) -> _Cell:
         files = list_classes(Path(source), self.class_names)
         images = ImageFiles(files.paths, self.image_size)
@@ -175,10 +196,23 @@ class _NpySet(CorruptedSet):
         shape = (len(self._labels), None, None, 3)
         return read_array(path, _DOWNLOAD, dtype=np.uint8, shape=shape, mmap=True)
 
-    def _read(self, source: str, severity: int) -> _Cell:
-        count = len(self._labels) // len(SEVERITIES)
-        part = slice((severity - 1) * count, severity * count)
+    def _fingerprint(self, source: str, severity: int) -> str:
+        part = self._part(severity)
         stored = self._open_archive(source)[part]
+        digest = hashlib.sha256(repr(stored.shape).encode())
+        digest.update(np.ascontiguousarray(self._labels[part]).data)
+        for image in stored[:: -(-len(stored) // _HASHED_IMAGES)]:
+            digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
+
+    def _part(self, severity: int) -> slice:
+        count = len(self._labels) // len(SEVERITIES)
+        return slice((severity - 1) * count, severity * count)
+
+    def _read(self, source: str, severity: int) -> _Cell:
+        part = self._part(severity)
+        stored = self._open_archive(source)[part]
+        count = len(stored)
         images = np.empty((count, self.image_size, self.image_size, 3), np.uint8)
         read_many(lambda i: fit_image(np.asarray(stored[i]), self.image_size), images)
         return images, self._labels[part].astype(np.int32), map(str, range(count))
@@ -190,6 +224,10 @@ class _TfdsSet(CorruptedSet):
 
     data_dir: str | os.PathLike | None
     memory_limit: float
+
+    def _fingerprint(self, source: str, severity: int) -> str:
+        # A version of TensorFlow Datasets does not change.
+        return open_builder(source, self.data_dir).info.full_name
 
     def _read(self, source: str, severity: int) -> _Cell:
         data = TfdsImages(open_builder(source, self.data_dir))

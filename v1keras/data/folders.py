@@ -146,22 +146,23 @@ def list_classes(
     return FileList(tuple(paths), np.array(labels, np.int32), ids)
 
 
-def fingerprint(splits: dict[str, FileList]) -> str:
+def fingerprint(splits: dict[str, FileList], *, hashed: int = _HASHED_FILES) -> str:
     """A digest that differs when the images of a data set differ.
 
-    It covers the name and the size in bytes of every file, and of 1024 files of each
+    It covers the name and the size in bytes of every file, and of some files of each
     split at equal distances the content and how it is turned when it is read: cheap for
     any size of data set.
 
     Args:
         splits: dict of `FileList` by name.
+        hashed: int. Of how many files of a split, at most. Defaults to 1024.
 
     Returns:
         str. A SHA-256 digest, 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name, files in sorted(splits.items()):
-        step = -(-len(files.paths) // _HASHED_FILES)
+        step = -(-len(files.paths) // hashed)
         for index, path in enumerate(files.paths):
             size = os.stat(path).st_size  # noqa: PTH116
             line = [name, files.ids[index], int(files.labels[index]), size]

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from v1keras.reading import check_array, open_archive, read_json
 # The folder of the logits within that of an evaluation.
 LOGITS = "logits"
 MANIFEST = "manifest.json"
+# The entry for how clean images are shown, within the settings of their data set.
+SHOWN = "shown"
 _PREFIX = "logits/"
 _SAMPLE, _SAMPLE_ID = "sample", "sample_id"
 _REMEDY = "remove it, and its cell is computed again"
@@ -35,6 +37,7 @@ class Sample(NamedTuple):
 class _Manifest(TypedDict):
     settings: dict[str, Any]
     models: dict[str, str]
+    cells: NotRequired[dict[str, str]]
 
 
 class CellLogits(NamedTuple):
@@ -62,6 +65,8 @@ class LogitCache:
         settings: dict that can be written as JSON. What all logits depend on: images,
             seed, noise draws, number type.
         models: dict from model name to a string that changes with its weights.
+        images: dict from `Cell` to a string that changes with its images, of the cells
+            of which `settings` does not tell it. Defaults to none.
 
     Attributes:
         fingerprints: dict from model name to that string, of all models that have
@@ -69,7 +74,7 @@ class LogitCache:
 
     Raises:
         FileExistsError: if the folder holds something else, or logits that were made
-            with other settings or other weights.
+            with other settings, weights or images.
 
     Example:
 
@@ -85,17 +90,28 @@ class LogitCache:
         path: str | os.PathLike,
         settings: Mapping[str, Any],
         models: Mapping[str, str],
+        images: Mapping[Cell, str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.settings = json.loads(json.dumps(dict(settings)))
         self._stored = claim(
-            self.path, MANIFEST, {"settings": self.settings}, what="evaluation"
+            self.path,
+            MANIFEST,
+            {"settings": self.settings},
+            what="evaluation",
+            defaults=_taken_as_equal(self.settings),
         )
-        stored = _read_manifest(self.path)["models"] if self._stored else {}
-        changed = [
-            name for name in models if stored.get(name, models[name]) != models[name]
-        ]
-        if changed:
+        manifest = _read_manifest(self.path) if self._stored else {}
+        stored, cells = manifest.get("models", {}), manifest.get("cells", {})
+        here = {str(cell): value for cell, value in (images or {}).items()}
+        if changed := _changed(cells, here):
+            raise FileExistsError(
+                f"`images` must be those that {self.path} holds logits of, or `out` a "
+                f"new folder. Received: other images of {', '.join(changed[:3])} than "
+                f"those in its {MANIFEST}"
+            )
+        self._cells = {**cells, **here}
+        if changed := _changed(stored, models):
             raise FileExistsError(
                 f"`models` must have the weights that {self.path} holds logits of, or "
                 f"new names. Received: other weights of {', '.join(changed)} than those "
@@ -219,6 +235,8 @@ class LogitCache:
             if sample.id is not None:
                 arrays[_SAMPLE_ID] = np.array(sample.id)
         manifest = {"settings": self.settings, "models": self.fingerprints}
+        if self._cells:
+            manifest["cells"] = self._cells
         if manifest != self._stored:
             write_json(self.path / MANIFEST, manifest)
             self._stored = manifest
@@ -237,6 +255,22 @@ class LogitCache:
             check_array(image, _SAMPLE, dtype=np.uint8, shape=(None, None, 3))
             name = str(data[_SAMPLE_ID]) if _SAMPLE_ID in data else None
             return Sample(image, name)
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of what both have, and of which the strings differ."""
+    return [name for name in now if before.get(name, now[name]) != now[name]]
+
+
+def _taken_as_equal(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a manifest with these settings that version 0.1.0 did not write."""
+    images = settings.get("images", {})
+    # Of clean images alone, these are the settings.
+    clean = images.get("clean", images)
+    if SHOWN not in clean:
+        return {}
+    shown = {SHOWN: clean[SHOWN]}
+    return {"settings": {"images": {"clean": shown} if "clean" in images else shown}}
 
 
 def _check_finite(logits: Mapping[str, np.ndarray], cell: Cell, dtype: str) -> None:

@@ -2,9 +2,9 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from v1keras.corruptions.digital import jpeg_compression
 from v1keras.corruptions.severities import STORED_JPEG_QUALITY
 from v1keras.data import ImageDataset, open_corrupted
 from v1keras.escaping import say
+from v1keras.evaluation.cache import SHOWN
 from v1keras.evaluation.cells import CLEAN, Cell, corrupted_cells
 from v1keras.evaluation.config import CLEAN_ONLY, ONLINE, EvaluateConfig
 
@@ -40,11 +41,14 @@ class CellImages(Protocol):
     Attributes:
         cells: tuple of `Cell`. What there is.
         settings: dict that can be written as JSON. What the images depend on.
+        fingerprints: dict from `Cell` to a str that changes with the images, of the
+            cells of which `settings` does not tell it.
         sample_id: str. The image that a report shows in every cell.
     """
 
     cells: tuple[Cell, ...]
     settings: dict[str, Any]
+    fingerprints: dict[Cell, str]
     sample_id: str
 
     def batches(self, cell: Cell, batch_size: int) -> Iterator[Batch]:
@@ -70,12 +74,15 @@ class CleanImages:
         ids: sequence of str or None. One name per image. Defaults to their positions.
         fingerprint: str or None. Changes with the images. Defaults to a hash of images
             and labels.
+        shown: mapping or None. What else the images depend on, where the fingerprint
+            is that of their files: their size and crop. Defaults to `None`.
         max_images: int or None. How many images to keep, drawn at random; all when
             there are fewer. Defaults to `None`.
         seed: int. Of that draw. Defaults to `0`.
     """
 
     cells = (CLEAN,)
+    fingerprints: ClassVar[dict[Cell, str]] = {}
 
     def __init__(
         self,
@@ -84,6 +91,7 @@ class CleanImages:
         *,
         ids: Sequence[str] | None = None,
         fingerprint: str | None = None,
+        shown: Mapping[str, Any] | None = None,
         max_images: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -108,6 +116,7 @@ class CleanImages:
             "fingerprint": fingerprint,
             "images": len(self.index),
             "subset_seed": seed if len(self.index) < len(images) else None,
+            **({} if shown is None else {SHOWN: dict(shown)}),
         }
 
     def __len__(self) -> int:
@@ -179,6 +188,8 @@ class OnlineImages:
     3
     """
 
+    fingerprints: ClassVar[dict[Cell, str]] = {}
+
     def __init__(
         self,
         clean: CleanImages,
@@ -232,8 +243,8 @@ class StoredImages:
 
     Args:
         clean: `CleanImages`.
-        stored: a `v1keras.data.CorruptedSet`, or anything with its `cells` and
-            `read(corruption, severity)`.
+        stored: a `v1keras.data.CorruptedSet`, or anything with its `cells`,
+            `read(corruption, severity)` and `fingerprint(corruption, severity)`.
         max_images: int or None. How many images of each cell to keep, drawn at random
             and the same in all cells, the clean one among them where the names and
             classes of images tell which these are. Defaults to all.
@@ -262,11 +273,13 @@ class StoredImages:
             clean = clean.only(names[self._index], chosen) or clean
         self._clean, self._stored = clean, stored
         self.sample_id = self._clean_ids(names)[self._index[0]]
-        # A set of many gigabytes is told apart by the start of one cell.
+        # Each cell by itself, so that a set may grow.
+        self.fingerprints = {
+            cell: stored.fingerprint(*cell) for cell in self.cells if cell != CLEAN
+        }
         self.settings = {
             "clean": clean.settings,
             "corrupted": {
-                "fingerprint": _hash(names, first.labels, first.images[:64]),
                 "images": len(self._index),
                 "subset_seed": seed if len(self._index) < len(names) else None,
             },
@@ -329,6 +342,10 @@ def open_images(
         test.labels,
         ids=test.ids,
         fingerprint=dataset.fingerprint,
+        shown={
+            "image_size": dataset.image_size,
+            "crop_fraction": dataset.crop_fraction,
+        },
         **subset,
     )
     if config.corrupted == CLEAN_ONLY:

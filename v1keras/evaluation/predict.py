@@ -82,7 +82,7 @@ def open_cache(
         **({} if batch is None else {"batch": batch}),
         **({} if classes is None else {"classes": [int(each) for each in classes]}),
     }
-    return LogitCache(path, settings, fingerprints)
+    return LogitCache(path, settings, fingerprints, images.fingerprints)
 
 
 def predict_cells(
