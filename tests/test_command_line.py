@@ -60,6 +60,13 @@ def test_flags_become_the_configuration():
     assert run("--out=x")[1] == [Config(out="x")]
 
 
+def test_the_home_folder_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    code, (given,) = run("--out=~/runs", "--names=~/a,b~,c~/d")
+    assert code == 0 and given.out == "/home/ada/runs"
+    assert given.names == ("/home/ada/a", "b~", "c~/d")
+
+
 def test_presets_are_the_same_in_python_and_as_flags():
     expected = Config(out="x", preset="fast", epochs=5)
     assert (expected.epochs, expected.names) == (5, ("c",))

@@ -9,6 +9,8 @@ own: several command-line modules can be imported into one process.
 import dataclasses
 import functools
 import math
+import os
+import re
 import sys
 import textwrap
 import traceback
@@ -304,8 +306,19 @@ def _resolve(config_class: type, values: flags.FlagValues) -> Any:
         if isinstance(value, list):
             (item, _) = typing.get_args(hints[field.name])
             value = tuple(_parsed(item, text, field.name) for text in value)
+        # bash leaves the ~ of --out=~/runs as it is.
+        if isinstance(value, str):
+            value = _expanded(value)
+        elif isinstance(value, tuple):
+            value = tuple(map(_expanded, value))
         given[field.name] = value
     return config_class(**given)
+
+
+def _expanded(value: Any) -> Any:
+    """A path in somebody's home folder, in full; other values as they are."""
+    is_path = isinstance(value, str) and re.match(r"~[\w.-]*(/|$)", value)
+    return os.path.expanduser(value) if is_path else value  # noqa: PTH111
 
 
 class _Record(typing.TypedDict):

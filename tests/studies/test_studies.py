@@ -58,6 +58,11 @@ def test_the_whole_chain_and_its_resumption(small):
     before = [model.stat().st_mtime_ns for model in models]
     run_study(config)
     assert [model.stat().st_mtime_ns for model in models] == before
+    # Nothing is trained again where the study lies elsewhere, or is called otherwise.
+    folder.rename(folder.with_name("moved"))
+    run_study(dataclasses.replace(config, out=str(folder.with_name("moved"))))
+    folder.with_name("moved").rename(folder)
+    assert [model.stat().st_mtime_ns for model in models] == before
     assert len(list((folder / "serving" / "student").glob("[0-9]*"))) == 1
     with pytest.raises(FileExistsError, match="epochs=1 instead of epochs=2"):
         run_study(StudyConfig(**{**small, "epochs": 2}))

@@ -231,6 +231,26 @@ def test_a_changed_teacher_is_refused(tiny, members, tmp_path):
             distill(config)
 
 
+def test_a_teacher_may_move_and_must_stay_whole(tiny, members, tmp_path):
+    shutil.copytree(members["no_noise"], tmp_path / "teacher")
+    settings = {**vars(tiny), "out": str(tmp_path / "student")}
+    config = DistillConfig(**settings, members=(str(tmp_path / "teacher"),))
+    record = make_record(
+        config, "student", open_dataset(config), [Run.open(tmp_path / "teacher")]
+    )
+    write_json(f"{config.out}/config.json", {**record, "result": FINISHED})
+    Path(config.out, "model.keras").touch()
+    (tmp_path / "teacher").rename(tmp_path / "elsewhere")
+    moved = dataclasses.replace(config, members=(str(tmp_path / "elsewhere"),))
+    assert distill(moved).is_finished
+    more = dataclasses.replace(moved, members=(*moved.members, members["standard"]))
+    with pytest.raises(FileExistsError, match=r"learnt from other members \(teacher\)"):
+        distill(more)
+    twice = dataclasses.replace(moved, members=moved.members * 2)
+    with pytest.raises(ValueError, match="must not name a run twice"):
+        distill(twice)
+
+
 @pytest.mark.parametrize("name", ["base", "member", "interrupted", "student"])
 def test_runs_of_version_0_1_0_know_their_data(golden_dir, name):
     run = Run.open(golden_dir / "saved_by_0.1.0" / "runs" / name)

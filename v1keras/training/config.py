@@ -428,6 +428,10 @@ class DistillConfig(TeachingSettings, TrainConfig):
         super().__post_init__()
         self.check_teaching()
 
+    def identity(self) -> dict[str, Any]:
+        """As of `TrainConfig`; what members are is told by their weights."""
+        return {k: v for k, v in super().identity().items() if k != "members"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig:

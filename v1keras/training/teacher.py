@@ -46,16 +46,27 @@ def teacher_changes(student: Run, members: Sequence[Run]) -> list[str]:
     """Compares the teacher that a student was begun with and one made of some runs.
 
     Args:
-        student: `Run`. One of version 0.1.0 did not note its teacher and is accepted.
+        student: `Run`. One of version 0.1.0 only noted the folders of its members, whose
+            names are compared.
         members: sequence of `Run`.
 
     Returns:
         list of str. What the student has, in words; empty if the teacher is the same.
     """
+    if not members:
+        return []
     before = student.config.get("teacher")
+    known = [Path(member).name for member in student.settings.get("members", ())]
+    now = teacher_fingerprints(members)
+    has_same_members = (
+        known == [Path(run.path).name for run in members]
+        if before is None
+        else len(before) == len(now)
+    )
+    if not has_same_members:
+        return [f"learnt from other members ({', '.join(known)})"]
     if before is None:
         return []
-    now = teacher_fingerprints(members)
     return [
         f"learnt from another {MODEL_FILE} than {run.path} now has"
         for run, old, new in zip(members, before, now, strict=True)
