@@ -82,7 +82,7 @@ def _load_model(run: Run) -> keras.Model:
     if not is_tensor or shapes != ((size, size, 3), (classes,)):
         raise ValueError(
             f"the model of {run.path} must take {size} x {size} RGB images and have "
-            f"one tensor of {classes} outputs, as its config.json says. Received: "
+            f"{classes} outputs in one tensor, as its config.json says. Received: "
             f"input_shape={model.input_shape}, output_shape={model.output_shape}"
             + ("" if is_tensor else f" in a {type(model.output).__name__}")
         )

@@ -69,7 +69,8 @@ def files(tmp_path_factory, golden_dir):
 
 
 def _write_evaluation(folder):
-    cache = LogitCache(folder / "logits", {"seed": 0, "dtype": "float16"}, {"m": "x"})
+    weights = {"m": "x", "run": file_fingerprint(folder / "run/model.keras")}
+    cache = LogitCache(folder / "logits", {"seed": 0, "dtype": "float16"}, weights)
     answers = {"m": np.zeros((1, 8, 3), np.float16)}
     image = np.zeros((8, 8, 3), np.uint8)
     cache.add(CLEAN, np.arange(8) % 3, np.arange(8), answers, sample=Sample(image, "0"))
