@@ -122,7 +122,7 @@ def test_a_finished_run_is_kept(saved, tmp_path, name):
     before = (out / "model.keras").stat().st_mtime_ns
     config = config_class(**{**settings, "out": str(out)})
     if name == "student":
-        members = [Run.open(saved / "runs" / "member")]
+        members = [Run.open(saved / "runs" / each) for each in ("base", "member")]
         assert distill(config, members=members).config == stored.config
     else:
         assert train(config).config == stored.config
