@@ -66,7 +66,8 @@ def find_faults(
 
     Returns:
         List of str, one for each file that is missing, changed, unreadable, new or a
-        link, such as `"saved_model.pb changed"`; empty if the files are those that were written.
+        link, such as `"saved_model.pb changed"`; empty if the files are those that were
+        written.
     """
     folder = Path(folder)
     try:

@@ -75,7 +75,8 @@ class SubcorticalBlock(keras.layers.Layer):
         against yellow, achromatic. 4 channels; 3 without M cells, 1 without P cells.
 
     Raises:
-        ValueError: if the configuration is unknown, a value is not positive, or the input does not have three channels or a known size.
+        ValueError: if the configuration is unknown, a value is not positive, or the
+            input does not have three channels or a known size.
 
     Example:
 

@@ -57,16 +57,14 @@ def teacher_changes(student: Run, members: Sequence[Run]) -> list[str]:
         return []
     before = student.config.get("teacher")
     known = [Path(member).name for member in student.settings.get("members", ())]
-    now = teacher_fingerprints(members)
-    has_same_members = (
-        known == [Path(run.path).name for run in members]
-        if before is None
-        else len(before) == len(now)
-    )
-    if not has_same_members:
+    is_same = known == [run.path.name for run in members]
+    if before is not None:
+        is_same = len(before) == len(members)
+    if not is_same:
         return [f"learnt from other members ({', '.join(known)})"]
     if before is None:
         return []
+    now = teacher_fingerprints(members)
     return [
         f"learnt from another {MODEL_FILE} than {run.path} now has"
         for run, old, new in zip(members, before, now, strict=True)
