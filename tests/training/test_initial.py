@@ -9,6 +9,7 @@ import v1keras
 from v1keras.models import weights_of_model
 from v1keras.training import DistillConfig, TrainConfig, distill, train
 from v1keras.training.checkpoint import RunCheckpoint
+from v1keras.training.held_out import held_out_by_all, open_run_dataset
 from v1keras.training.initial import take_weights
 
 SMALL = {
@@ -78,6 +79,48 @@ def test_frozen_layers_are_taken_once_and_stay(
         FileExistsError, match="freeze='backbone' instead of freeze=None"
     ):
         train(dataclasses.replace(config, freeze=None))
+
+
+def test_other_weights_than_a_run_began_with_are_noticed(source, tmp_path):
+    first = tmp_path / "source"
+    shutil.copytree(source.path, first)
+    config = TrainConfig(**SMALL, init=str(first), out=str(tmp_path / "run"))
+    run = train(config)
+    model = source.load_model()
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    model.save(first / "model.keras")
+    for epochs in (1, 2):
+        with pytest.raises(FileExistsError, match=r"other weights than .*source now"):
+            train(dataclasses.replace(config, epochs=epochs))
+    shutil.rmtree(first)
+    assert train(config) == run
+    longer = train(dataclasses.replace(config, epochs=2))
+    assert longer.config["init"] == run.config["init"] is not None
+
+
+def test_images_that_others_have_seen_are_not_held_out(source, tmp_path, capsys):
+    def trained(name, kind=TrainConfig, **settings):
+        run = {TrainConfig: train, DistillConfig: distill}[kind](
+            kind(**SMALL | settings, out=str(tmp_path / name))
+        )
+        warned = "Validation accuracy will be too high" in capsys.readouterr().out
+        held_out = held_out_by_all([run], open_run_dataset(run))
+        assert warned != held_out
+        return run, held_out
+
+    path = str(source.path)
+    assert held_out_by_all([source], open_run_dataset(source))
+    assert trained("same", init=path)[1]
+    assert trained("other_data", init=path, dataset="shapes:120:24", split_seed=1)[1]
+    other, held_out = trained("other_fold", init=path, split_seed=1)
+    assert not held_out
+    # Of its own fold, but behind it is one of another.
+    assert not trained("later", init=str(other.path), split_seed=1)[1]
+    members = (path,)
+    assert trained("student", DistillConfig, members=members)[1]
+    assert not trained("other", DistillConfig, members=members, split_seed=1)[1]
+    untaught = {"members": members, "split_seed": 1, "alpha": 0.0}
+    assert trained("untaught", DistillConfig, **untaught)[1]
 
 
 def test_a_student_begins_with_weights_too(source, tmp_path, capsys):

@@ -28,7 +28,7 @@ from v1keras.training.engine import get_engine
 from v1keras.training.initial import freeze_backbone, take_weights
 from v1keras.training.noise_warmup import NoiseWarmup
 from v1keras.training.objective import make_label_loss, make_metrics
-from v1keras.training.opening import make_record, open_run
+from v1keras.training.opening import make_record, open_run, warn_of_folds
 from v1keras.training.optimizer import make_averages, make_optimizer, make_plateau
 from v1keras.training.run import (
     CONFIG_FILE,
@@ -318,7 +318,10 @@ def _begin(
     # Written once all could be built, so that a refused configuration leaves nothing
     # behind.
     if writes:
-        record = make_record(config, kind, dataset, members)
+        begun = run if checkpoint.progress.epochs else None
+        record = make_record(config, kind, dataset, members, begun)
+        if begun is None:
+            warn_of_folds(config, dataset, record)
         if earlier:
             record["earlier_results"] = earlier
         write_json(folder / CONFIG_FILE, record)

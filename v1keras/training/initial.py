@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from v1keras.files import file_fingerprint
 from v1keras.layers import VOneBlock
 from v1keras.layers.vone_block import order_of
 from v1keras.models import read_published
@@ -74,6 +75,38 @@ def take_weights(
     return f"Weights of {source}: {done.summary()}"
 
 
+def initial_run(source: str) -> Run | None:
+    """The run that `init` names, `None` if it is a file."""
+    return Run.open(source) if Path(source).is_dir() else None
+
+
+def initial_fingerprint(source: str) -> str:
+    """What tells the weights that `init` names from others, by content.
+
+    Raises:
+        FileNotFoundError: if they are gone.
+    """
+    run = initial_run(source)
+    return file_fingerprint(run.find_model() if run is not None else source)
+
+
+def initial_changes(run: Run) -> list[str]:
+    """Compares the weights that a run has begun with and those that are there now.
+
+    Args:
+        run: `Run`. Its weights are no longer needed, and may be gone.
+
+    Returns:
+        list of str. What the run has, in words; empty if they are the same or gone.
+    """
+    before, source = run.config.get("init"), run.settings["init"]
+    if before is None or not Path(source).exists():
+        return []
+    if initial_fingerprint(source) == before:
+        return []
+    return [f"begun with other weights than {source} now has"]
+
+
 def _backbone(model: keras.Model) -> list[keras.layers.Layer]:
     return [
         layer
@@ -84,8 +117,8 @@ def _backbone(model: keras.Model) -> list[keras.layers.Layer]:
 
 def _open(source: str) -> tuple[keras.Model, tuple[str, ...] | None]:
     """The model, and its classes where they are known."""
-    if Path(source).is_dir():
-        run = Run.open(source)
+    run = initial_run(source)
+    if run is not None:
         return run.load_model(), run.class_names
     if Path(source).suffix != ".keras":
         return read_published(source).build(), None

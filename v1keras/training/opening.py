@@ -18,6 +18,12 @@ from v1keras.training.going_on import (
     reopen,
     require_checkpoint,
 )
+from v1keras.training.held_out import folds_behind, make_fold, other_folds
+from v1keras.training.initial import (
+    initial_changes,
+    initial_fingerprint,
+    initial_run,
+)
 from v1keras.training.run import CONFIG_FILE, Run, resolve_v1, versions
 from v1keras.training.teacher import teacher_changes, teacher_fingerprints
 
@@ -87,7 +93,7 @@ def open_run(
 
     Raises:
         FileExistsError: if `config.out` is something else than this run, or was begun
-            with other data or another teacher.
+            with other data, another teacher or other weights.
         FileNotFoundError: if a finished run has lost what is needed of it.
     """
     get_engine().check(config)
@@ -115,7 +121,7 @@ def open_run(
     if run is not None:
         require_checkpoint(run)
         changes = data_changes(run, dataset) if dataset is not None else []
-        changes += teacher_changes(run, members)
+        changes += teacher_changes(run, members) + initial_changes(run)
         _claim(claimed, kind, changes=lambda _: changes)
     return dataset, run
 
@@ -150,18 +156,22 @@ def make_record(
     kind: str,
     dataset: ImageDataset,
     members: Sequence[Run] = (),
-) -> dict:
-    """The content of `config.json` of a run that begins.
+    begun: Run | None = None,
+) -> dict[str, Any]:
+    """The content of `config.json` of a run that begins or goes on.
 
     Args:
         config: `TrainConfig`.
         kind: str. `"member"` or `"student"`.
         dataset: `ImageDataset`.
         members: sequence of `Run`. Those of a student's teacher. Defaults to none.
+        begun: `Run` or None. One that goes on, which keeps what it has learnt from: the
+            weights that it began with may be gone. Defaults to `None`.
 
     Returns:
         dict.
     """
+    origin = _origin(config, members) if begun is None else _origin_of(begun)
     settings, variant = dataclasses.asdict(config), config.resolve_variant()
     return {
         "kind": kind,
@@ -171,6 +181,7 @@ def make_record(
         "v1": resolve_v1(settings, variant, dataset.image_size),
         "gabors": _gabors_fingerprint(config),
         "teacher": teacher_fingerprints(members) or None,
+        **origin,
         "class_names": list(dataset.class_names),
         "display_names": list(dataset.display_names),
         "image_size": dataset.image_size,
@@ -183,3 +194,35 @@ def make_record(
         "versions": versions(),
         "result": None,
     }
+
+
+def warn_of_folds(config: TrainConfig, dataset: ImageDataset, record: dict) -> None:
+    """Says where a run learns from others that have seen its validation images.
+
+    Args:
+        config: `TrainConfig`.
+        dataset: `ImageDataset`.
+        record: dict, as from `make_record`.
+    """
+    fold = make_fold(dataclasses.asdict(config), dataset)
+    for other in other_folds(fold, record.get("learnt_from", ())):
+        has = [f"{key}={value}" for key, value in other.items() if value != fold[key]]
+        say(
+            "Validation accuracy will be too high, and no image counts as held out: "
+            "--init or a member of the teacher has seen validation images, as it was "
+            f"trained with {', '.join(has)}."
+        )
+
+
+def _origin(config: TrainConfig, members: Sequence[Run]) -> dict[str, Any]:
+    """The weights that a run begins with, and the folds of what it learns from."""
+    first = config.init and initial_run(config.init)
+    return {
+        "init": config.init and initial_fingerprint(config.init),
+        "learnt_from": folds_behind([*members, *([first] if first else [])]),
+    }
+
+
+def _origin_of(begun: Run) -> dict[str, Any]:
+    # Runs of version 0.1.0 did not note it.
+    return {k: begun.config[k] for k in ("init", "learnt_from") if k in begun.config}

@@ -39,6 +39,14 @@ class _Data(TypedDict):
     sizes: NotRequired[dict[str, int]]
 
 
+class _Fold(TypedDict):
+    name: str
+    fingerprint: str | None
+    validation_fraction: float | None
+    validation_source: str | None
+    split_seed: int | None
+
+
 class _V1(TypedDict):
     variant: Variant
     sf_range: tuple[float, ...]
@@ -66,6 +74,7 @@ class _Record(TypedDict):
     crop_fraction: NotRequired[float]
     data: _Data
     v1: NotRequired[_V1 | None]
+    learnt_from: NotRequired[list[_Fold]]
     result: NotRequired[_Result | None]
     earlier_results: NotRequired[list[_Result]]
 
