@@ -22,7 +22,7 @@ from v1keras.evaluation import EvaluateConfig, evaluate
 from v1keras.evaluation.cache import LogitCache
 from v1keras.evaluation.cells import CLEAN
 from v1keras.evaluation.costs import measure_cost
-from v1keras.models import build_ensemble
+from v1keras.models import Distiller, build_ensemble
 from v1keras.models.disagreement import DisagreementSeeker
 from v1keras.studies import RecommendConfig, recommend
 from v1keras.training import DistillConfig, Run, TrainConfig, distill, train
@@ -188,6 +188,31 @@ def test_distillation(disagreement, run, folder, tmp_path):
     student = distill(config)
     assert student.config["kind"] == "student"
     assert {"soft_target_loss", "teacher_agreement"} <= set(student.history)
+
+
+def test_the_noise_of_a_teacher_is_switched_in_a_compiled_step(run, folder):
+    teacher, student = run.load_model(), run.load_model()
+    v1keras.set_noise(student, "off")
+    distiller = Distiller(teacher, student, alpha=1.0, temperature=1.0, teacher_draws=2)
+    distiller.compile("sgd")
+    images = np.random.default_rng(0).uniform(0, 255, (24, 32, 32, 3)).astype("float32")
+
+    def divergence(noise):
+        v1keras.set_noise(teacher, noise)
+        labels = np.zeros(24, "int32")
+        logs = distiller.evaluate(
+            images, labels, batch_size=24, verbose=0, return_dict=True
+        )
+        return logs["soft_target_loss"]
+
+    noisy, again, off, on, fixed = map(
+        divergence, ("stochastic", "stochastic", "off", "stochastic", "fixed")
+    )
+    assert noisy == again == on > 1e-4
+    assert abs(off) < 1e-6
+    assert fixed > 1e-4 and fixed != noisy
+    v1keras.layers.set_noise_share(teacher, 0.1)
+    assert 0 < divergence("stochastic") < noisy / 2
 
 
 def test_disagreement_by_formula():

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from v1keras.layers import is_stochastic
 from v1keras.layers.neuronal_noise import noise_layers
 from v1keras.models.disagreement import DisagreementSeeker
 from v1keras.models.features import with_features
@@ -148,11 +147,14 @@ class Distiller(keras.Model):
             self._feature_mean = keras.metrics.Mean(name="feature_loss")
             self.projection = _projection(teacher, self.student_with_features)
         self._teacher = None if teacher is None else _Teacher(teacher, teacher_draws)
-        # What draws the teacher's noise is state of the distiller: JAX hands on nothing
-        # else from step to step, and would repeat the noise of the first.
-        drawing = [] if teacher is None else noise_layers(teacher)
-        drawing += [self._seeker] if self._seeker else []
+        # What draws and switches the teacher's noise is state of the distiller: JAX hands
+        # on nothing else from step to step, and would repeat the noise of the first.
+        noisy = [] if teacher is None else noise_layers(teacher)
+        drawing = [*noisy, *([self._seeker] if self._seeker else [])]
         self._seeds = [each.seed_generator for each in drawing]
+        self._switches = [
+            switch for each in noisy for switch in (each.noise_mode, each.noise_share)
+        ]
         self.build(student.input_shape)
 
     @classmethod
@@ -319,7 +321,9 @@ class _Teacher:
 
     def __call__(self, images) -> dict:
         """The mean of several calls, whose noise differs."""
-        draws = self.draws if is_stochastic(self.model) else 1
+        # Noise that is off now may be on in a later call of the compiled step.
+        may_draw = any(layer.noise_gain for layer in noise_layers(self.model))
+        draws = self.draws if may_draw else 1
         answers = [self.model(images, training=False) for _ in range(draws)]
         if not isinstance(answers[0], dict):
             answers = [{"logits": answer} for answer in answers]
