@@ -102,22 +102,13 @@ class LogitCache:
             defaults=_taken_as_equal(self.settings),
         )
         manifest = _read_manifest(self.path) if self._stored else {}
-        stored, cells = manifest.get("models", {}), manifest.get("cells", {})
         here = {str(cell): value for cell, value in (images or {}).items()}
-        if changed := _changed(cells, here):
-            raise FileExistsError(
-                f"`images` must be those that {self.path} holds logits of, or `out` a "
-                f"new folder. Received: other images of {', '.join(changed[:3])} than "
-                f"those in its {MANIFEST}"
-            )
-        self._cells = {**cells, **here}
-        if changed := _changed(stored, models):
-            raise FileExistsError(
-                f"`models` must have the weights that {self.path} holds logits of, or "
-                f"new names. Received: other weights of {', '.join(changed)} than those "
-                f"in its {MANIFEST}"
-            )
-        self.fingerprints = {**stored, **models}
+        self._cells = self._joined(
+            "images", manifest.get("cells", {}), here, "`out` be a new folder"
+        )
+        self.fingerprints = self._joined(
+            "weights", manifest.get("models", {}), models, "the models have new names"
+        )
         self._known: dict[Cell, set[str]] = {}
 
     @classmethod
@@ -137,6 +128,19 @@ class LogitCache:
             raise FileNotFoundError(f"{path} is not a folder of logits.")
         stored = _read_manifest(Path(path))
         return cls(path, stored["settings"], stored["models"])
+
+    def _joined(
+        self, what: str, stored: dict[str, str], now: Mapping[str, str], remedy: str
+    ) -> dict[str, str]:
+        """What is stored and what is here, which must agree in what both have."""
+        changed = [name for name in now if stored.get(name, now[name]) != now[name]]
+        if changed:
+            raise FileExistsError(
+                f"The {what} must be those that {self.path} holds logits of, or {remedy}. "
+                f"Received: other {what} of {', '.join(changed[:3])} than those in its "
+                f"{MANIFEST}"
+            )
+        return {**stored, **now}
 
     def file(self, cell: Cell) -> Path:
         """Where the logits of a cell are."""
@@ -255,11 +259,6 @@ class LogitCache:
             check_array(image, _SAMPLE, dtype=np.uint8, shape=(None, None, 3))
             name = str(data[_SAMPLE_ID]) if _SAMPLE_ID in data else None
             return Sample(image, name)
-
-
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names of what both have, and of which the strings differ."""
-    return [name for name in now if before.get(name, now[name]) != now[name]]
 
 
 def _taken_as_equal(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Runs as the models of an evaluation: their names, roles, variants and weights."""
 
-import collections
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from v1keras.evaluation.config import SEED, EvaluateConfig
 from v1keras.evaluation.lineup import Lineup
 from v1keras.files import file_fingerprint
 from v1keras.training import Run
-from v1keras.training.run import check_classes
+from v1keras.training.run import check_classes, check_different
 from v1keras.training.strategy import get_strategy
 
 ENSEMBLE = "ensemble"
@@ -52,12 +51,8 @@ def open_runs(paths: Sequence[str | os.PathLike]) -> dict[str, Run]:
 
 def name_runs(runs: Sequence[Run]) -> dict[str, Run]:
     """The runs under names of one line that tell them apart; see `open_runs`."""
+    check_different(runs, "models")
     folders = [Path(escape_line(str(run.path.resolve()))) for run in runs]
-    for folder, count in collections.Counter(folders).items():
-        if count > 1:
-            raise ValueError(
-                f"`models` must not name a run twice. Received: models={folder}"
-            )
     names = []
     for folder in folders:
         parts = 1

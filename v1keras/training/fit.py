@@ -35,6 +35,7 @@ from v1keras.training.run import (
     LOG_FOLDER,
     Run,
     check_classes,
+    check_different,
     check_same_classes,
 )
 from v1keras.training.strategy import (
@@ -158,7 +159,7 @@ def distill(
     if members is None:
         members = [Run.open(path) for path in config.members]
     check_same_classes(members)
-    _check_different(members)
+    check_different(members, "members")
     # A member that was interrupted would teach all the same, only badly.
     unfinished = [str(run.path) for run in members if not run.is_finished]
     if unfinished:
@@ -191,17 +192,6 @@ def distill(
     with get_engine().log_errors(Path(config.out, LOG_FOLDER)):
         return _fit(
             config, dataset, model, checkpoint, callbacks, config.teacher_views, logits
-        )
-
-
-def _check_different(members: Sequence[Run]) -> None:
-    """Refuses a run that would count twice."""
-    places = [str(run.path.resolve()) for run in members]
-    twice = sorted({place for place in places if places.count(place) > 1})
-    if twice:
-        raise ValueError(
-            "`members` must not name a run twice. Received: "
-            f"members={','.join(places)}, with {', '.join(twice)} twice"
         )
 
 

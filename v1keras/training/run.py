@@ -1,5 +1,6 @@
 """The run directory: the one unit that all command lines pass on."""
 
+import collections
 import dataclasses
 import importlib
 import os
@@ -365,6 +366,25 @@ def resolve_v1(
         **{name: getattr(setting, name) for name in names},
         "rectify_noise": settings["rectify_noise"],
     }
+
+
+def check_different(runs: Sequence[Run], name: str) -> None:
+    """Refuses a run that would count twice.
+
+    Args:
+        runs: sequence of `Run`.
+        name: str. The argument that names them, for the message.
+
+    Raises:
+        ValueError: if two are one folder, whatever the paths to it.
+    """
+    folders = collections.Counter(str(run.path.resolve()) for run in runs)
+    twice = [escape_line(folder) for folder, count in folders.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"`{name}` must not name a run twice. Received: "
+            f"{name}={','.join(twice)} more than once"
+        )
 
 
 def check_same_classes(runs: list[Run]) -> None:
