@@ -17,7 +17,9 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 PIXEL_SCALINGS = {
     "symmetric": {"scale": 1.0 / 127.5, "offset": -1.0},
     "imagenet": {
-        "scale": [1.0 / (255.0 * std) for std in _IMAGENET_STD],
+        # One row of one pixel: Keras takes a bare list for the factors of the axis that
+        # `keras.config.image_data_format` says, and our images are "channels_last".
+        "scale": [[[1.0 / (255.0 * std) for std in _IMAGENET_STD]]],
         "offset": [
             -mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)
         ],
