@@ -9,6 +9,7 @@ import v1keras
 from v1keras.layers import (
     MeanLogits,
     SharedVOneBlocks,
+    VOneBlock,
     is_stochastic,
     noise_layers,
 )
@@ -210,6 +211,57 @@ def test_a_bypassed_v1_is_not_shared():
         get_variant("evnet_lgn_v2"), noise_gain=0.0, subcortical_noise_gain=0.0
     )
     members = [member(variant, seed=seed) for seed in (0, 1)]
+    expected = np.mean([one(IMAGES) for one in members], axis=0)
+    ensemble = build_ensemble(members)
+    np.testing.assert_allclose(ensemble(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
+def own(change=None, skip=False):
+    """A model that begins like those of `build_classifier` and may then differ."""
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(images)
+    x = x if change is None else change(x)
+    x = VOneBlock(image_size=32, stride=8, kernel_size=7, noise="off")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    if skip:
+        means = keras.layers.GlobalAveragePooling2D()(images)
+        x = keras.layers.Concatenate()([x, means])
+    return keras.Model(images, keras.layers.Dense(5)(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "count"),
+    [
+        (lambda: [own(), own()], 1),
+        # An operation that is no layer stands between the stages and V1.
+        (lambda: [own(), own(lambda x: keras.ops.flip(x, axis=-1))], 0),
+        (lambda: [own(skip=True), own(skip=True)], 0),
+    ],
+)
+def test_front_ends_with_more_in_or_beside_them_are_not_shared(build, count):
+    keras.utils.set_random_seed(0)
+    members = build()
+    ensemble = build_ensemble(members)
+    assert sum(isinstance(each, SharedVOneBlocks) for each in ensemble.layers) == count
+    expected = np.mean([one(IMAGES) for one in members], axis=0)
+    np.testing.assert_allclose(ensemble(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sequential_models_with_stages_are_averaged():
+    keras.utils.set_random_seed(0)
+    members = [
+        keras.Sequential(
+            [
+                keras.Input((32, 32, 3)),
+                keras.layers.Rescaling(scale),
+                keras.layers.Rescaling(2, -1),
+                VOneBlock(image_size=32, stride=8, kernel_size=7, noise="off"),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(5),
+            ]
+        )
+        for scale in (1 / 255, 1 / 510)
+    ]
     expected = np.mean([one(IMAGES) for one in members], axis=0)
     ensemble = build_ensemble(members)
     np.testing.assert_allclose(ensemble(IMAGES), expected, rtol=1e-4, atol=1e-4)

@@ -112,16 +112,24 @@ def _front_end(member: keras.Model) -> tuple | None:
     stages = []
     for layer in member.layers[1:]:
         if type(layer) is VOneBlock and stages:
-            return None if _bypassed(member, layer) else (stages, layer)
+            return (stages, layer) if _is_chain(member, [*stages, layer]) else None
         if type(layer) not in _STAGES or any(n.noise_gain for n in noise_layers(layer)):
             return None
         stages.append(layer)
     return None
 
 
-def _bypassed(member: keras.Model, block: VOneBlock) -> bool:
-    """Whether anything else sees what the block sees, too."""
-    # Not only layers: padding is an operation. A Sequential has no branches.
-    others = (o for o in getattr(member, "operations", ()) if o is not block)
-    inputs = (keras.tree.flatten(o.input) for o in others)
-    return any(tensor is block.input for tensors in inputs for tensor in tensors)
+def _is_chain(member: keras.Model, layers: Sequence[keras.layers.Layer]) -> bool:
+    """Whether the images pass these layers one after the other and go nowhere else."""
+    tensor = member.inputs[0]
+    for layer in layers:
+        # Not only layers: padding is an operation. A Sequential does not tell.
+        seen_by = [
+            operation
+            for operation in getattr(member, "operations", ())
+            if any(each is tensor for each in keras.tree.flatten(operation.input))
+        ]
+        if seen_by != [layer]:
+            return False
+        tensor = layer.output
+    return True
