@@ -213,6 +213,47 @@ def test_a_loaded_model_goes_on_with_the_noise(tmp_path):
     assert not np.allclose(first, second)
 
 
+def fixed_noise(layer):
+    set_noise(model := functional(layer), "fixed", layer.seed)
+    return np.asarray(model(RESPONSES))
+
+
+def test_seeds_are_whole_numbers_of_one_range():
+    for seed in (np.int64(3), np.uint8(3)):
+        np.testing.assert_array_equal(
+            fixed_noise(NeuronalNoise(seed=seed)), fixed_noise(NeuronalNoise(seed=3))
+        )
+        assert type(NeuronalNoise(seed=seed).get_config()["seed"]) is int
+    for seed in (-1, 2**32, 2**63 - 1, 10**20):
+        with pytest.raises(ValueError, match=f"from 0 to 4294967295.*seed={seed}"):
+            NeuronalNoise(seed=seed)
+        with pytest.raises(ValueError, match=f"seed={seed}"):
+            set_noise(functional(NeuronalNoise()), "fixed", seed)
+    for seed in (True, 1.0, "1", None):
+        with pytest.raises(ValueError, match=f"must be an integer.*seed={seed!r}"):
+            NeuronalNoise(seed=seed)
+
+
+def test_no_two_seeds_draw_the_same_noise():
+    seeds = (0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1)
+    drawn = [np.ravel(fixed_noise(NeuronalNoise(seed=seed))) for seed in seeds]
+    assert np.abs(np.corrcoef(drawn) - np.eye(len(seeds))).max() < 0.8
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 + 5, 2**62])
+def test_saved_layers_with_other_seeds_load_and_draw_their_noise(seed):
+    # As version 0.1.0 took them: their last 32 bits were what counted.
+    same = NeuronalNoise(noise="fixed", seed=seed % 2**32)
+    loaded = NeuronalNoise.from_config({**same.get_config(), "seed": seed})
+    np.testing.assert_array_equal(loaded(RESPONSES), same(RESPONSES))
+    for layer in (
+        v1keras.layers.VOneBlock(simple_channels=2, complex_channels=2),
+        v1keras.layers.SubcorticalBlock(),
+    ):
+        loaded = type(layer).from_config({**layer.get_config(), "seed": seed})
+        assert loaded.get_config()["seed"] == seed % 2**32
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="noise_scale=0"):
         NeuronalNoise(noise_scale=0)

@@ -96,6 +96,8 @@ def test_names_and_numbers_are_normalised():
         ({"severities": ()}, "must be integers in 1..5"),
         ({"severities": [1, 2.5]}, "must be integers in 1..5"),
         ({"seed": -1}, "must be at least 0"),
+        ({"seed": 1.5}, "`seed` must be an integer"),
+        ({"seed": True}, "`seed` must be an integer"),
         ({"scale": "cifar"}, "must be one of imagenet, tiny"),
     ],
 )

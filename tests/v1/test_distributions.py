@@ -157,6 +157,10 @@ def test_parameters_are_checked_and_frozen():
         dataclasses.replace(parameters, sf=-parameters.sf)
     with pytest.raises(ValueError, match="at least 0"):
         dataclasses.replace(parameters, channel_q1=np.full(4, -1))
+    with pytest.raises(ValueError, match=r"`channel_q0` must be whole .*\[0\.5\]"):
+        dataclasses.replace(parameters, channel_q0=[0.5, 1, 2, 0])
+    whole = dataclasses.replace(parameters, channel_q0=[0.0, 1.0, 2.0, 0.0])
+    assert whole.channel_q0.tolist() == [0, 1, 2, 0]
     with pytest.raises(ValueError, match="equal length"):
         dataclasses.replace(parameters, nx=np.ones(3))
     with pytest.raises(ValueError, match="finite"):
@@ -177,10 +181,11 @@ def test_file_of_parameters(tmp_path):
     np.savez(tmp_path / "gabors.npz", **arrays, comment="cells of one animal")
     assert GaborParameters.load(tmp_path / "gabors.npz") == gabors
 
+    np.savez(tmp_path / "fraction.npz", **{**arrays, "channel_q0": np.full(6, 0.5)})
     del arrays["theta"]
     np.savez(tmp_path / "incomplete.npz", **arrays)
     (tmp_path / "text.npz").write_text("0.5, 0.7")
-    for name in ("incomplete.npz", "text.npz"):
+    for name in ("fraction.npz", "incomplete.npz", "text.npz"):
         with pytest.raises(ValueError, match=f"(?s)(?=.*{name})(?=.*`gabors` must)"):
             GaborParameters.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"missing\.npz"):

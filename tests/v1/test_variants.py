@@ -79,6 +79,21 @@ def test_fields_survive_json(variant):
     assert Variant(**json.loads(json.dumps(variant.to_dict()))) == variant
 
 
+def test_numbers_of_numpy_become_those_of_python():
+    numbers = {"simple_channels": np.int64(8), "gabor_seed": np.uint32(7)}
+    variant = Variant(name="own", **numbers, push_pull=np.float32(0.5))
+    assert variant == Variant(
+        name="own", simple_channels=8, gabor_seed=7, push_pull=0.5
+    )
+    assert Variant(**json.loads(json.dumps(variant.to_dict()))) == variant
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 0.0])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match=f"`gabor_seed` must be .*gabor_seed={seed}"):
+        Variant(name="own", gabor_seed=seed)
+
+
 def test_receptive_fields_of_ones_own():
     gabors = sample_gabors(5, seed=4)
     own = Variant(name="own", simple_channels=2, complex_channels=3, gabors=gabors)

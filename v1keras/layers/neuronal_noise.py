@@ -4,11 +4,14 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 from keras import ops
 
 from v1keras.hardware import in_compiled_step, is_tensorflow_on_cpu, outside_of_graphs
 from v1keras.layers.choices import NOISE_MODES
 from v1keras.layers.deviation import EPSILON, deviation
+from v1keras.layers.saved_by_0_1_0 import with_seed_in_range
+from v1keras.scalars import as_seed
 
 # Odd constants: seeds of replicas, layers of one model, and streams lie far apart.
 _REPLICA_STRIDE = 0x9E3779B1
@@ -24,7 +27,15 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
     Keras gives each replica a copy of the same state, so that all of them would
     draw the same noise.
+
+    Args:
+        seed: int. From 0 to 2**32 - 1. Defaults to `0`.
+        name: str or None. The name of the generator.
     """
+
+    def __init__(self, seed: int = 0, name: str | None = None):
+        super().__init__(0, name=name)
+        _set_state(self, as_seed(seed), 0)
 
     def next(self, ordered=True):
         seed = super().next(ordered=ordered)
@@ -74,7 +85,7 @@ class NeuronalNoise(keras.layers.Layer):
             `v1keras.set_noise` to switch it in a model. Defaults to `"stochastic"`.
         rectify: bool. Whether negative noisy responses become 0. Defaults to
             `False`.
-        seed: int. Seed of the noise. Defaults to `0`.
+        seed: int. Seed of the noise, from 0 to 2**32 - 1. Defaults to `0`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Call arguments:
@@ -86,8 +97,8 @@ class NeuronalNoise(keras.layers.Layer):
         That of the input.
 
     Raises:
-        ValueError: if `noise` is unknown, the scale not positive, or another value
-            negative.
+        ValueError: if `noise` is unknown, the scale not positive, another value
+            negative, or `seed` out of range.
 
     Example:
 
@@ -149,20 +160,20 @@ class NeuronalNoise(keras.layers.Layer):
 
         Args:
             noise: str. `"stochastic"`, `"off"` or `"fixed"`.
-            seed: int. Seed of the following draws.
+            seed: int. Seed of the following draws, from 0 to 2**32 - 1.
 
         Raises:
-            ValueError: if `noise` is unknown.
+            ValueError: if `noise` is unknown or `seed` out of range.
         """
         if noise not in NOISE_MODES:
             raise ValueError(
                 f"`noise` must be one of {', '.join(NOISE_MODES)}. "
                 f"Received: noise={noise!r}"
             )
+        self.seed = as_seed(seed)
         self.noise = noise
-        self.seed = seed
-        self.seed_generator.state.assign([seed, 0])
-        self.noise_mode.state.assign([NOISE_MODES.index(noise), seed])
+        _set_state(self.seed_generator, self.seed, 0)
+        _set_state(self.noise_mode, NOISE_MODES.index(noise), self.seed)
 
     def set_share(self, share: float) -> None:
         """Weakens the noise, for functions that are compiled already too.
@@ -179,7 +190,7 @@ class NeuronalNoise(keras.layers.Layer):
                 f"`share` must be between 0 and 1. Received: share={share}"
             )
         self.share = share
-        self.noise_share.state.assign([round(share * _SHARE_STEPS), 0])
+        _set_state(self.noise_share, round(share * _SHARE_STEPS), 0)
 
     def call(self, responses, stream: int = 0):
         if self.noise_gain > 0:
@@ -277,6 +288,10 @@ class NeuronalNoise(keras.layers.Layer):
             "seed": self.seed,
         }
 
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(with_seed_in_range(config))
+
 
 def noise_layers(layer: keras.layers.Layer) -> list[NeuronalNoise]:
     """All `NeuronalNoise` layers within a layer or model, nested ones too."""
@@ -314,18 +329,21 @@ def set_noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> None:
         model: Keras model or layer.
         noise: str. `"stochastic"` (as in training and in the paper), `"off"`, or
             `"fixed"` (the same pattern for each image: deterministic).
-        seed: int. Seed of the noise; 0 is a seed. Defaults to `0`.
+        seed: int. Seed of the noise, from 0 to 2**32 - 1. Defaults to `0`.
 
     Raises:
-        ValueError: if `noise` is unknown.
+        ValueError: if `noise` is unknown or `seed` out of range.
 
     Example:
 
     >>> model = v1keras.models.build_classifier("resnet18", num_classes=10, width=16)
     >>> v1keras.set_noise(model, "off")
     """
+    seed = as_seed(seed)
+    # The lower half of the seeds draws what it always drew, the upper half other noise.
+    half = seed & 2**31
     for index, layer in enumerate(noise_layers(model)):
-        layer.set_mode(noise, (seed + index * _LAYER_STRIDE) % 2**31)
+        layer.set_mode(noise, half + (seed + index * _LAYER_STRIDE) % 2**31)
 
 
 def set_noise_share(model: keras.layers.Layer, share: float) -> None:
@@ -359,10 +377,10 @@ def noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> Iterator[None
         model: Keras model or layer. Afterwards modes, seeds and the place in the
             sequence of draws are what they were.
         noise: str. `"stochastic"`, `"off"` or `"fixed"`.
-        seed: int. Seed of the noise. Defaults to `0`.
+        seed: int. Seed of the noise, from 0 to 2**32 - 1. Defaults to `0`.
 
     Raises:
-        ValueError: if `noise` is unknown.
+        ValueError: if `noise` is unknown or `seed` out of range.
 
     Example:
 
@@ -388,6 +406,14 @@ def noise(model: keras.layers.Layer, noise: str, seed: int = 0) -> Iterator[None
         for layer, mode, own_seed, state in before:
             layer.set_mode(mode, own_seed)
             layer.seed_generator.state.assign(state)
+
+
+def _set_state(generator: keras.random.SeedGenerator, *numbers: int) -> None:
+    """Sets the two numbers of a seed generator, each of 32 bits."""
+    # PyTorch's have a sign; Keras reads the same bits.
+    signed = keras.backend.backend() == "torch"
+    bits = np.array(numbers, np.uint32).view(np.int32)
+    generator.state.assign(bits if signed else numbers)
 
 
 def _pattern(shape, dtype, seed):

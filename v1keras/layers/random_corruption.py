@@ -10,6 +10,7 @@ import numpy as np
 from v1keras.corruptions.apply import corrupt
 from v1keras.corruptions.registry import BENCHMARK, SEVERITIES, canonical_name
 from v1keras.corruptions.severities import check_scale, check_severities
+from v1keras.scalars import as_integer
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -65,6 +66,7 @@ class RandomCorruption(keras.layers.Layer):
                 "`corruptions` must name at least one. "
                 f"Received: corruptions={corruptions!r}"
             )
+        seed = as_integer(seed, "seed")
         if seed < 0:
             raise ValueError(f"`seed` must be at least 0. Received: seed={seed}")
         check_scale(scale)
@@ -74,7 +76,7 @@ class RandomCorruption(keras.layers.Layer):
         self.supports_jit = False
         self.corruptions = names
         self.severities = levels
-        self.seed = int(seed)
+        self.seed = seed
         self.scale = scale
         self._cells = tuple(itertools.product(names, levels))
         self._numbers = itertools.count()

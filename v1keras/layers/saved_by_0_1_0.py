@@ -1,7 +1,11 @@
 """What models saved by version 0.1.0 need besides the layers of today."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from v1keras.scalars import LARGEST_SEED
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -23,3 +27,11 @@ class Conv2D(keras.layers.Conv2D):
             for size, kernel in zip(pixels, self.kernel_size, strict=True)
         )
         return super().compute_output_shape((batch, *padded, channels))
+
+
+def with_seed_in_range(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a layer with noise, of whose seed 32 bits count.
+
+    Version 0.1.0 took any integer, and drew noise by these bits of it.
+    """
+    return {**config, "seed": config.get("seed", 0) % (LARGEST_SEED + 1)}

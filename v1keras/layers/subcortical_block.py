@@ -19,6 +19,7 @@ from v1keras.layers.gaussian_window import (
 from v1keras.layers.light_adaptation import contrast
 from v1keras.layers.neuronal_noise import NeuronalNoise
 from v1keras.layers.precision import at_least_float32
+from v1keras.layers.saved_by_0_1_0 import with_seed_in_range
 from v1keras.v1.distributions import COLOR_CHANNELS
 from v1keras.v1.subcortical import (
     PIXELS_PER_DEGREE,
@@ -64,7 +65,7 @@ class SubcorticalBlock(keras.layers.Layer):
             Defaults to `1.0`.
         noise: str. `"stochastic"`, `"off"` or `"fixed"`; see `NeuronalNoise`.
             Defaults to `"stochastic"`.
-        seed: int. Seed of the noise. Defaults to `0`.
+        seed: int. Seed of the noise, from 0 to 2**32 - 1. Defaults to `0`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Input shape:
@@ -208,6 +209,10 @@ class SubcorticalBlock(keras.layers.Layer):
             "noise": self.neuronal_noise.noise,
             "seed": self.neuronal_noise.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(with_seed_in_range(config))
 
 
 def _for_maps(values, like):

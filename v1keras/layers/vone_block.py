@@ -12,6 +12,7 @@ from keras import ops
 from v1keras.layers.divisive_normalization import DivisiveNormalization
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.neuronal_noise import NeuronalNoise
+from v1keras.layers.saved_by_0_1_0 import with_seed_in_range
 from v1keras.v1 import GaborParameters, Variant, get_variant, similar_cells
 
 CHANNEL_ORDERS = ("sampled", "color")
@@ -69,7 +70,7 @@ class VOneBlock(keras.layers.Layer):
         channel_order: str. `"sampled"` keeps the order of the parameters; `"color"`
             sorts each kind of cell by its colours, which saves reordering the maps:
             for models trained from scratch. Defaults to `"sampled"`.
-        seed: int. Seed of the noise. Defaults to `0`.
+        seed: int. Seed of the noise, from 0 to 2**32 - 1. Defaults to `0`.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Call arguments:
@@ -256,6 +257,10 @@ class VOneBlock(keras.layers.Layer):
             "channel_order": self.channel_order,
             "seed": noise.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(with_seed_in_range(config))
 
 
 def respond(

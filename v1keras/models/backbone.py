@@ -7,6 +7,7 @@ from keras import layers
 
 from v1keras.layers import BatchNormalization
 from v1keras.models.architectures import ARCHITECTURES, NORMALIZATIONS
+from v1keras.scalars import LARGEST_SEED, as_seed
 
 _BOTTLENECK_EXPANSION = 4
 
@@ -18,11 +19,12 @@ class Parts:
     """Makes the convolutions and normalisations of one model.
 
     Args:
-        seed: int. Every initial weight gets a different seed derived from it.
+        seed: int. Every initial weight gets a different seed derived from it. From 0 to
+            2**32 - 1.
         normalization: str. One of `NORMALIZATIONS`.
 
     Raises:
-        ValueError: if `normalization` is unknown.
+        ValueError: if `normalization` is unknown or `seed` out of range.
     """
 
     def __init__(self, seed: int, normalization: str = "batch"):
@@ -31,13 +33,16 @@ class Parts:
                 f"`normalization` must be one of {', '.join(NORMALIZATIONS)}. "
                 f"Received: normalization={normalization!r}"
             )
-        self._seed = seed * 1000
+        self._seed = as_seed(seed) * 1000
         self._normalization = normalization
 
     def seed(self) -> int:
         """The next seed."""
         self._seed += 1
-        return self._seed
+        if keras.backend.backend() == "tensorflow":
+            return self._seed
+        # Other back-ends take 32 bits.
+        return self._seed & LARGEST_SEED
 
     def convolution(self, x, filters: int, size: int, *, stride: int = 1, name: str):
         """A convolution without bias, He normal by fan-out, padded by `size // 2`."""

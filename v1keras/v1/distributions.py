@@ -15,11 +15,13 @@ Every table stands here once, with its source:
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from v1keras.reading import open_archive
+from v1keras.scalars import as_seed
 
 COLOR_CHANNELS = 3
 
@@ -72,7 +74,7 @@ class GaborParameters:
 
     Raises:
         ValueError: if the arrays differ in shape, are not finite, or hold a spatial
-            frequency, size or channel that cannot be.
+            frequency, size or channel that cannot be; channels are whole numbers.
 
     Example:
 
@@ -91,8 +93,11 @@ class GaborParameters:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            dtype = np.int64 if field.name.startswith("channel") else np.float64
-            value = np.array(getattr(self, field.name), dtype=dtype)
+            given = getattr(self, field.name)
+            if field.name.startswith("channel"):
+                value = _whole_numbers(given, field.name)
+            else:
+                value = np.array(given, dtype=np.float64)
             value.setflags(write=False)
             object.__setattr__(self, field.name, value)
             if value.ndim != 1 or value.shape != self.sf.shape:
@@ -196,6 +201,18 @@ class GaborParameters:
         }
 
 
+def _whole_numbers(given: Any, name: str) -> np.ndarray:
+    """A new int64 array of numbers that may be floats, but have no fraction."""
+    given = np.asarray(given)
+    with np.errstate(invalid="ignore"):
+        whole = np.array(given, dtype=np.int64)
+    if not np.array_equal(whole, given):
+        raise ValueError(
+            f"`{name}` must be whole numbers. Received: {given[whole != given][:3]}"
+        )
+    return whole
+
+
 def sample_gabors(
     n: int,
     *,
@@ -214,7 +231,7 @@ def sample_gabors(
 
     Args:
         n: int. The number of receptive fields.
-        seed: int. The seed of all draws.
+        seed: int. The seed of all draws, from 0 to 2**32 - 1. Defaults to `0`.
         sf_min: float. Lower end of the spatial frequencies, in cycles per degree.
             Only whole bins of the measured histogram are used.
         sf_max: float. Upper end of the spatial frequencies, in cycles per degree.
@@ -248,6 +265,7 @@ def sample_gabors(
             f"`distribution` must be one of {', '.join(samplers)}. "
             f"Received: distribution={distribution!r}"
         )
+    seed = as_seed(seed)
     # The published banks are draws of this legacy generator.
     random = np.random.RandomState(seed)
     parameters = samplers[distribution](random, n, sf_min, sf_max, sf_corr)
@@ -278,7 +296,7 @@ def sample_evnet_gabors(
     Args:
         simple_channels: int. The number of simple cells.
         complex_channels: int. The number of complex cells.
-        seed: int. The seed of all draws. Defaults to `0`.
+        seed: int. The seed of all draws, from 0 to 2**32 - 1. Defaults to `0`.
         sf_min: float. Lower end of the spatial frequencies, in cycles per degree.
             Only whole bins of the measured histograms are used. Defaults to `0.0`.
         sf_max: float. Upper end of the spatial frequencies, in cycles per degree.
@@ -313,7 +331,7 @@ def sample_evnet_gabors(
         )
     _check_correlation(sf_corr)
     _check_input_channels(input_channels)
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(as_seed(seed))
     phase = 360.0 * random.rand(n)
     theta = _inverse_cdf(random.rand(n), ORIENTATION_EDGES, ORIENTATION_WEIGHTS)
     kinds = []

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from v1keras.scalars import as_python, as_seed
 from v1keras.v1.distributions import (
     COLOR_CHANNELS,
     GaborParameters,
@@ -55,7 +56,7 @@ class Variant:
         complex_channels: int. The number of complex cells at each place.
         noise_gain: float. Factor on the standard deviation of the neuronal noise;
             0 for none.
-        gabor_seed: int. The seed of the Gabor parameters.
+        gabor_seed: int. The seed of the Gabor parameters, from 0 to 2**32 - 1.
         distribution: str. `"v1"` (measured), `"evnet"` (measured, as in EVNet) or
             `"uniform"` (control).
         light_adaptation: bool. Whether V1 sees the contrast with the image's mean; see
@@ -124,6 +125,9 @@ class Variant:
     gabors: GaborParameters | None = None
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, as_python(value))
         if isinstance(self.gabors, dict):
             object.__setattr__(self, "gabors", GaborParameters(**self.gabors))
         if not self.name:
@@ -144,6 +148,8 @@ class Variant:
         for name in ("simple_channels", "complex_channels"):
             number = getattr(self, name)
             self._require(name, number == int(number), "a whole number")
+            object.__setattr__(self, name, int(number))
+        object.__setattr__(self, "gabor_seed", as_seed(self.gabor_seed, "gabor_seed"))
         for name in (
             "contrast_sigma", "contrast_epsilon", "divisive_sigma",
             "divisive_semisaturation", "kernel_size", "k_exc", "fano_factor",
