@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 import v1keras
@@ -32,6 +33,7 @@ class Config:
     fast: bool = option(False, "Fast.")
 
     def __post_init__(self):
+        command_line.check_values(self)
         if self.epochs < 1:
             raise ValueError(f"`epochs` must be at least 1. Received: {self.epochs}")
 
@@ -88,6 +90,9 @@ def test_presets_are_the_same_in_python_and_as_flags():
         (("--out=x", "--preset=slow"), ("preset", "none|fast")),
         (("--out=x", "--epochs=0"), ("at least 1", "0")),
         (("--out=x", "stray"), ("all arguments are flags", "stray")),
+        (("--out=x", f"--epochs={10**20}"), ("`epochs` must be", "64 bits", "10000")),
+        (("--out=x", f"--levels=1,{-(2**63)}"), ("`levels`", "64 bits", "-92233720")),
+        (("--out=x", "--rate=nan"), ("`rate` must be finite",)),
         ((), ("--out is required",)),
     ],
 )
@@ -133,6 +138,16 @@ def test_settings_of_a_file_hold_where_no_flag_is_given(tmp_path, capsys):
     for path in (tmp_path / "none.json", tmp_path):
         assert run("--out=x", f"--config={path}") == (2, [])
         assert f"Received: config={path}" in capsys.readouterr().err
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    given = {"epochs": np.int32(3), "rate": np.float32(0.5), "fast": np.bool_(True)}
+    config = Config(out="x", levels=(np.int64(3), 4), **given)
+    assert config == Config(out="x", levels=(3, 4), epochs=3, rate=0.5, fast=True)
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["levels"] == [3, 4]
+    for value in (True, 3.0, "3"):
+        with pytest.raises(ValueError, match=f"`epochs` must be an integer.*{value}"):
+            Config(out="x", epochs=value)
 
 
 def test_help_names_every_flag(capsys):

@@ -26,10 +26,14 @@ from v1keras.endings import ends_in_order, exit_code
 from v1keras.escaping import say
 from v1keras.quiet import silence_image_libraries, start_backend
 from v1keras.reading import check_form, read_json, reading
+from v1keras.scalars import LARGEST_SEED, as_integer, as_python
 
 _REQUIRED = "required"
 _CONFIG = "config"
 _LISTS = (tuple[str, ...], tuple[int, ...])
+
+# What `v1keras.reading` takes from the JSON files that keep settings.
+_LARGEST_INTEGER = 2**63 - 1
 
 
 def option(
@@ -123,12 +127,17 @@ def defaults_of(config_class: type) -> dict[str, Any]:
 def check_values(config: Any) -> None:
     """Refuses values that no field may have, from flags and in Python alike.
 
+    Numbers of NumPy become those of Python, which JSON files hold.
+
     Raises:
-        ValueError: if a field has choices and its value is none of them, or if its
-            value is NaN or infinite.
+        ValueError: if a field has choices and its value is none of them, if its value is
+            NaN or infinite, or if it is to be an integer and is none of 64 bits.
     """
+    hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value, choices = getattr(config, field.name), field.metadata["choices"]
+        value = _plain(getattr(config, field.name), hints[field.name], field.name)
+        object.__setattr__(config, field.name, value)
+        choices = field.metadata["choices"]
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(
                 f"`{field.name}` must be finite. Received: {field.name}={value}"
@@ -138,6 +147,21 @@ def check_values(config: Any) -> None:
                 f"`{field.name}` must be one of {', '.join(choices)}. "
                 f"Received: {field.name}={value!r}"
             )
+
+
+def _plain(value: Any, hint: Any, name: str) -> Any:
+    """A value with the numbers of Python, integers of 64 bits where there must be some."""
+    kind = _value_type(hint)
+    if kind == tuple[int, ...]:
+        return tuple(_plain(each, int, name) for each in value)
+    if kind is not int or value is None:
+        return as_python(value)
+    number = as_integer(value, name)
+    if abs(number) > _LARGEST_INTEGER:
+        raise ValueError(
+            f"`{name}` must be an integer of 64 bits. Received: {name}={number}"
+        )
+    return number
 
 
 def require(config: Any, name: str, holds: bool, what: str) -> None:
@@ -150,6 +174,19 @@ def require(config: Any, name: str, holds: bool, what: str) -> None:
         value = getattr(config, name)
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
         raise ValueError(f"`{name}` must be {what}. Received: {name}={shown}")
+
+
+def require_seeds(config: Any, *names: str) -> None:
+    """Refuses seeds beyond the range that is the same for all of them; None passes.
+
+    Raises:
+        ValueError: if one of the fields is, or holds, a number that is no seed.
+    """
+    for name in names:
+        value = getattr(config, name)
+        seeds = value if isinstance(value, tuple) else (value,)
+        inside = all(seed is None or 0 <= seed <= LARGEST_SEED for seed in seeds)
+        require(config, name, inside, f"from 0 to {LARGEST_SEED}")
 
 
 def require_utf8(config: Any, name: str) -> None:

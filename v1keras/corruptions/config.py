@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from v1keras.command_line import check_values, option
+from v1keras.command_line import check_values, option, require, require_seeds
 from v1keras.corruptions.registry import BENCHMARK, EXTRA, canonical_name
 from v1keras.corruptions.severities import SCALES, SEVERITIES, check_severities
 
@@ -74,12 +74,8 @@ class CorruptionsConfig:
 
     def __post_init__(self) -> None:
         check_values(self)
-        for name in ("workers", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"`{name}` must be at least 0. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
+        require(self, "workers", self.workers >= 0, "at least 0")
+        require_seeds(self, "seed")
         check_severities(self.severities)
         if not self.corruptions:
             raise ValueError(

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from v1keras.command_line import check_values, option, require
+from v1keras.command_line import check_values, option, require, require_seeds
 from v1keras.corruptions import canonical_name, check_severities
 from v1keras.layers import NOISE_MODES
 
@@ -44,7 +44,7 @@ class PredictConfig:
     def __post_init__(self):
         check_values(self)
         require(self, "top", self.top >= 1, "at least 1")
-        require(self, "seed", self.seed >= 0, "at least 0")
+        require_seeds(self, "seed")
         require(self, "batch_size", self.batch_size >= 1, "at least 1")
         is_file = self.csv is None or not Path(self.csv).is_dir()
         require(self, "csv", is_file, "a file")

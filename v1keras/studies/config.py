@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from v1keras.command_line import check_values, option, require, with_presets
+from v1keras.command_line import (
+    check_values,
+    option,
+    require,
+    require_seeds,
+    with_presets,
+)
 from v1keras.evaluation.config import EvaluationSettings
 from v1keras.layers import AVERAGES
 from v1keras.training import DistillConfig, TrainConfig
@@ -171,7 +177,7 @@ class StudyConfig(
             get_variant(name)
         different = len(set(self.variants)) == len(self.variants)
         require(self, "variants", different, "different from each other")
-        require(self, "seeds", min(self.seeds, default=0) >= 0, "at least 0")
+        require_seeds(self, "seeds")
         different = len(set(self.seeds)) == len(self.seeds)
         require(self, "seeds", different, "different from each other")
         own = not self.seeds or self.seed in self.seeds
@@ -306,7 +312,7 @@ class ComparisonSettings:
             require(self, name, getattr(self, name) >= 1, "at least 1")
         some = self.max_members is None or self.max_members >= 1
         require(self, "max_members", some, "at least 1")
-        require(self, "seed", self.seed >= 0, "at least 0")
+        require_seeds(self, "seed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,13 @@ import dataclasses
 import functools
 from typing import Any, Self
 
-from v1keras.command_line import check_values, option, require, require_utf8
+from v1keras.command_line import (
+    check_values,
+    option,
+    require,
+    require_seeds,
+    require_utf8,
+)
 from v1keras.data import VALIDATION_SOURCES
 from v1keras.models import ARCHITECTURES, NORMALIZATIONS, PIXEL_SCALINGS
 from v1keras.v1 import NAMED_VARIANTS, GaborParameters, Variant, get_variant
@@ -269,9 +275,9 @@ class TrainingSettings:
         ):  # fmt: skip
             value = getattr(self, name)
             require(self, name, value is None or value > 0, "positive")
+        require_seeds(self, "seed", "split_seed", "gabor_seed")
         for name in (
-            "seed", "split_seed", "weight_decay", "warmup_epochs",
-            "noise_warmup_epochs", "mixup", "cutmix",
+            "weight_decay", "warmup_epochs", "noise_warmup_epochs", "mixup", "cutmix",
         ):  # fmt: skip
             require(self, name, getattr(self, name) >= 0, "at least 0")
         crop = self.crop_fraction
