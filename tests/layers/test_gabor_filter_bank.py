@@ -78,6 +78,9 @@ def test_refusals():
         GaborFilterBank(gabors, stride=0)
     with pytest.raises(ValueError, match=r"\(batch, height, width, 3\)"):
         GaborFilterBank(gabors).build((None, 16, 16, 1))
+    for name, value in (("image_size", 0), ("visual_degrees", float("nan"))):
+        with pytest.raises(ValueError, match=f"must be positive.*{name}={value}"):
+            GaborFilterBank(sample_gabors(4), **{name: value}).build((None, 64, 64, 3))
     with pytest.raises(ValueError, match="`image_size` must be given"):
         GaborFilterBank(gabors).build((None, None, None, 3))
     with pytest.raises(ValueError, match=r"floats in \[-1, 1\].*dtype=uint8"):

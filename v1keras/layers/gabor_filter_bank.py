@@ -111,7 +111,7 @@ class GaborFilterBank(keras.layers.Layer):
             )
         # Of other channels some would be left out without a word.
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: input_shape[-1]})
-        image_size = self.image_size or input_shape[1]
+        image_size = input_shape[1] if self.image_size is None else self.image_size
         if image_size is None:
             raise ValueError(
                 "`image_size` must be given when the height of the input is unknown. "

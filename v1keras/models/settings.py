@@ -74,7 +74,7 @@ def resolve_setting(
         The variant with the highest spatial frequency in force, and the `V1Setting`.
 
     Raises:
-        ValueError: if the name is unknown.
+        ValueError: if the name is unknown, or the stride larger than the images.
 
     Example:
 
@@ -90,6 +90,11 @@ def resolve_setting(
     ):
         known = {name: value for name, value in values.items() if value is not None}
         setting = dataclasses.replace(setting, **known)
+    if setting.stride > image_size:
+        raise ValueError(
+            "`stride` must be at most the height of the images. "
+            f"Received: stride={setting.stride} for images of {image_size} pixels"
+        )
     if variant.v1:
         variant = dataclasses.replace(variant, sf_max=setting.sf_max)
     return variant, setting

@@ -49,7 +49,7 @@ def gabor_kernels(
             "`kernel_size` must be a positive odd number of pixels. "
             f"Received: kernel_size={kernel_size}"
         )
-    if image_size <= 0 or visual_degrees <= 0:
+    if not (image_size > 0 and visual_degrees > 0):
         raise ValueError(
             "`image_size` (pixels) and `visual_degrees` must be positive. Received: "
             f"image_size={image_size}, visual_degrees={visual_degrees}"
