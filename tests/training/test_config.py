@@ -72,6 +72,25 @@ def test_kernel_size_is_the_variants_unless_given(variant, given, size):
         ({"batch_size": -1}, "batch_size=-1"),
         ({"image_size": 0}, "image_size=0"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"kernel_size": 0}, "`kernel_size` must be positive.*kernel_size=0"),
+        ({"kernel_size": 24}, "`kernel_size` must be odd.*kernel_size=24"),
+        ({"k_exc": -1.0}, "`k_exc` must be positive.*k_exc=-1"),
+        ({"noise_level": -0.1}, "`noise_level` must be at least 0.*noise_level=-0.1"),
+        ({"cutmix": 1.0, "batch_size": 1}, "at least 2 with --mixup .*batch_size=1"),
+        ({"mixup": 0.2, "batch_size": 1}, "at least 2 with --mixup .*batch_size=1"),
+        (
+            {"schedule": "cosine", "warmup_epochs": 4.0, "epochs": 3},
+            "at most the 3 of --epochs.*: warmup_epochs=4.0",
+        ),
+        (
+            {"noise_warmup_epochs": 4.0, "epochs": 3},
+            "at most the 3 of --epochs.*: noise_warmup_epochs=4.0",
+        ),
+        (
+            {"variant": "evnet_no_noise", "subcortical_noise_gain": 1.0, "epochs": 1}
+            | {"noise_warmup_epochs": 1.5},
+            "at most the 1 of --epochs.*: noise_warmup_epochs=1.5",
+        ),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"variant": "v5"}, "variant='v5'"),
         ({"variant": "base", "sf_max": 2.0}, "no V1 front-end to change"),
@@ -93,3 +112,19 @@ def test_kernel_size_is_the_variants_unless_given(variant, given, size):
 def test_refusals(settings, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(out="x", **settings)
+
+
+def test_a_warm_up_of_what_is_not_there_may_be_longer():
+    # A study has the same for all of its members.
+    for settings in ({"variant": "base"}, {"variant": "no_noise"}):
+        TrainConfig(out="x", epochs=2, noise_warmup_epochs=5.0, **settings)
+    TrainConfig(out="x", epochs=2, warmup_epochs=5.0)
+    TrainConfig(out="x", epochs=2, warmup_epochs=2.0, schedule="cosine")
+
+
+def test_runs_that_were_begun_with_less_of_a_check_go_on(tmp_path):
+    settings = {"out": str(tmp_path), "epochs": 2, "noise_warmup_epochs": 5.0}
+    with pytest.raises(ValueError, match="noise_warmup_epochs=5"):
+        TrainConfig(**settings)
+    (tmp_path / "config.json").write_text("{}")
+    assert TrainConfig(**settings).noise_warmup_epochs == 5

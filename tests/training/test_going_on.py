@@ -17,7 +17,7 @@ def settings(tiny_settings, tmp_path_factory):
     return {
         **tiny_settings,
         "variant": "standard",
-        "noise_warmup_epochs": 3.0,
+        "noise_warmup_epochs": 2.0,
         "out": str(tmp_path_factory.mktemp("runs") / "run"),
     }
 

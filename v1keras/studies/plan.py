@@ -154,6 +154,7 @@ def _plan(
         epochs=2,
         # The same work, that cannot diverge.
         learning_rate=min(config.learning_rate, 1e-4),
+        warmup_epochs=0.0,
         noise_warmup_epochs=0.0,
     )
     clock = _Clock()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any, Self
 
 from v1keras.command_line import (
@@ -57,6 +58,8 @@ _STAGE_OVERRIDES = (
     "contrast_epsilon",
 )
 _KERNEL_SIZE = 25
+# What a run directory has from its beginning.
+_RECORD = "config.json"
 _WHOLE_BINS = (
     f"only whole bins count, with edges {' '.join(f'{e:g}' for e in SF_EDGES)}."
 )
@@ -271,10 +274,15 @@ class TrainingSettings:
         for name in ("epochs", "batch_size", "width", "patience", "step_epochs"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in (
-            "image_size", "stride", "visual_degrees", "noise_scale", "clip_norm",
+            "image_size", "stride", "visual_degrees", "kernel_size", "k_exc",
+            "noise_scale", "clip_norm",
         ):  # fmt: skip
             value = getattr(self, name)
             require(self, name, value is None or value > 0, "positive")
+        odd = self.kernel_size is None or self.kernel_size % 2 == 1
+        require(self, "kernel_size", odd, "odd")
+        level = self.noise_level is None or self.noise_level >= 0
+        require(self, "noise_level", level, "at least 0")
         require_seeds(self, "seed", "split_seed", "gabor_seed")
         for name in (
             "weight_decay", "warmup_epochs", "noise_warmup_epochs", "mixup", "cutmix",
@@ -322,8 +330,24 @@ class TrainConfig(TrainingSettings):
         require(self, "freeze", self.init or not self.freeze, "left out without --init")
         variant = self.resolve_variant()
         # Runs note it since there was only one default.
-        size = self.kernel_size or variant.kernel_size or _KERNEL_SIZE
+        sizes = (self.kernel_size, variant.kernel_size, _KERNEL_SIZE)
+        size = next(size for size in sizes if size is not None)
         object.__setattr__(self, "kernel_size", size)
+        # Runs that were begun before this was refused are resumed and go on.
+        if not Path(self.out, _RECORD).is_file():
+            self._check_beginning(variant)
+
+    def _check_beginning(self, variant: Variant) -> None:
+        """Refuses settings that would have no effect, or only half of it."""
+        mixes = self.mixup or self.cutmix
+        some = self.batch_size >= 2 or not mixes
+        what = "at least 2 with --mixup or --cutmix, which mix images of a batch"
+        require(self, "batch_size", some, what)
+        ends = self.schedule != "cosine" or self.warmup_epochs <= self.epochs
+        what = f"at most the {self.epochs} of --epochs"
+        require(self, "warmup_epochs", ends, what)
+        ends = not variant.is_noisy or self.noise_warmup_epochs <= self.epochs
+        require(self, "noise_warmup_epochs", ends, what)
 
     def resolve_variant(self) -> Variant:
         """The named variant with the overrides of this configuration."""

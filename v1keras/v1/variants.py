@@ -223,6 +223,12 @@ class Variant:
         return not (self.v1 or any(stages) or self.subcortical != "none")
 
     @property
+    def is_noisy(self) -> bool:
+        """Whether there is neuronal noise, in V1 or before it."""
+        before_v1 = self.subcortical != "none" and self.subcortical_noise_gain > 0
+        return bool(before_v1 or (self.v1 and self.noise_gain > 0))
+
+    @property
     def sf_range(self) -> tuple[float, float]:
         """The spatial frequencies that are in force, in cycles per degree.
 
