@@ -136,9 +136,115 @@ def test_a_saved_ensemble_keeps_its_noise(tmp_path):
     np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-6)
 
 
+def heads(trunk, how):
+    """Two classifiers on one trunk: a model that they call, or that they continue."""
+    inputs = keras.Input((32, 32, 3)) if how == "nested" else trunk.input
+    features = trunk(inputs) if how == "nested" else trunk.output
+    flat = keras.layers.Flatten()(features)
+    return [keras.Model(inputs, keras.layers.Dense(5)(flat)) for _ in range(2)]
+
+
+def trunk(variant, layer):
+    model = member(variant)
+    return keras.Model(model.input, model.get_layer(layer).output)
+
+
+def saved_and_loaded(ensemble, folder):
+    ensemble.save(folder / "ensemble.keras")
+    return keras.models.load_model(folder / "ensemble.keras")
+
+
+@pytest.mark.parametrize("how", ["nested", "continued"])
+@pytest.mark.parametrize("variant", ["base", "standard", "evnet"])
+def test_members_that_share_weights_are_refused_and_copies_are_not(
+    variant, how, tmp_path
+):
+    members = heads(trunk(variant, "pool"), how)
+    names = rf"members\[0\] \({members[0].name}\) and members\[1\] \(.*clone_model"
+    with pytest.raises(ValueError, match=names):
+        build_ensemble(members)
+    copy = keras.models.clone_model(members[1])
+    copy.set_weights(members[1].get_weights())
+    ensemble = build_ensemble([members[0], copy])
+    v1keras.set_noise(ensemble, "off")
+    loaded = saved_and_loaded(ensemble, tmp_path)
+    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-5)
+
+
+def test_one_member_twice_is_refused():
+    one = member("sf_low")
+    renamed = keras.Model(one.input, one.output, name="renamed")
+    inner = build_ensemble([one, member("base")], name="inner")
+    inside = keras.Sequential([keras.Input((32, 32, 3)), one])
+    for other in (one, renamed, inner, inside):
+        with pytest.raises(ValueError, match=r"members\[2\] .* share "):
+            build_ensemble([one, member("standard"), other])
+
+
+@pytest.mark.parametrize("variant", ["standard", "subcortical"])
+def test_heads_on_one_v1_are_saved(variant, tmp_path):
+    ensemble = build_ensemble(heads(trunk(variant, "vone_block"), "continued"))
+    v1keras.set_noise(ensemble, "off")
+    loaded = saved_and_loaded(ensemble, tmp_path)
+    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-5)
+
+
+def test_layers_without_weights_may_be_shared(tmp_path):
+    members = heads(trunk("standard", "preprocessing"), "nested")
+    ensemble = build_ensemble(members)
+    loaded = saved_and_loaded(ensemble, tmp_path)
+    np.testing.assert_allclose(loaded(IMAGES), ensemble(IMAGES), atol=1e-5)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten = keras.layers.Flatten()
+        self.dense = keras.layers.Dense(5)
+
+    def call(self, images):
+        return self.dense(self.flatten(images))
+
+
+def test_members_without_known_inputs_are_refused_and_may_be_wrapped():
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(5)]
+    called = Subclassed()
+    called(IMAGES)
+    for unknown in (Subclassed(), called, keras.Sequential(layers)):
+        kind = rf"members\[1\] \({unknown.name}\), a {type(unknown).__name__} with 0 in"
+        for members in ([member("base"), unknown], [unknown, unknown]):
+            with pytest.raises(ValueError, match=rf"{kind}|members\[0\]"):
+                build_ensemble(members)
+        images = keras.Input((32, 32, 3))
+        members = [member("base"), keras.Model(images, unknown(images))]
+        expected = np.mean([one(IMAGES) for one in members], axis=0)
+        np.testing.assert_allclose(
+            build_ensemble(members)(IMAGES), expected, rtol=1e-4, atol=1e-3
+        )
+
+
+def test_several_outputs_are_refused_and_one_may_have_a_name():
+    several = build_ensemble([member("base")], probabilities=True)
+    with pytest.raises(ValueError, match=r"\(ensemble\), .* with 1 inputs and 2 out"):
+        build_ensemble([several])
+    images = keras.Input((32, 32, 3))
+    only = keras.Model(images, several(images)["logits"])
+    named = keras.Model(only.input, {"logits": only.output})
+    for one in (only, named):
+        answer = build_ensemble([one])(IMAGES)
+        np.testing.assert_allclose(answer, only(IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "members", [[], member("base"), [member("base"), "standard"], {"a": 1}, None]
+)
+def test_no_list_of_models(members):
+    with pytest.raises(ValueError, match=r"list of at least one model\. Received: m"):
+        build_ensemble(members)
+
+
 def test_refusals():
-    with pytest.raises(ValueError, match="at least one"):
-        build_ensemble([])
     with pytest.raises(ValueError, match="average='sum'"):
         build_ensemble([member("base")], average="sum")
     with pytest.raises(ValueError, match=r"base_resnet18 with .*sf_low_resnet18 with"):

@@ -1,11 +1,11 @@
 """An ensemble: one functional model that averages its members."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 
 from v1keras.layers import MeanLogits
-from v1keras.models.sharing import share_front_ends
+from v1keras.models.sharing import carried_weights, share_front_ends
 
 
 def build_ensemble(
@@ -23,11 +23,12 @@ def build_ensemble(
     members have in common are computed once. The members' own layers and weights are
     used, not copied, and stay as they are: what `set_noise` does to a member holds in
     the ensemble too. No two members draw the same noise, whatever their seeds (a
-    subclassed member must have a seed of its own).
+    subclassed model within a member must have a seed of its own).
 
     Args:
         members: sequence of `keras.Model`. Classifiers with one image input and one
-            output of logits, of equal shapes.
+            output of logits, of equal shapes, that share no weights but those of a
+            common V1.
         average: str. `"logits"` or `"probabilities"`; see `MeanLogits`. Defaults to
             `"logits"`.
         weights: sequence of float or None. The weight of each member; they are divided
@@ -44,8 +45,9 @@ def build_ensemble(
         `keras.Model`.
 
     Raises:
-        ValueError: if there is no member, two of them differ in input or number of
-            classes (the message names the two), or the weights are unusable.
+        ValueError: if there is no member, one of them does not have one input and one
+            output, two of them share weights or differ in input or number of classes
+            (the message names them), or `weights` are unusable.
 
     Example:
 
@@ -57,9 +59,7 @@ def build_ensemble(
     >>> ensemble.output_shape
     (None, 10)
     """
-    members = list(members)
-    if not members:
-        raise ValueError("`members` must hold at least one model. Received: members=[]")
+    members = _models(members)
     first = members[0]
     for member in members[1:]:
         for what in ("input_shape", "output_shape"):
@@ -69,6 +69,7 @@ def build_ensemble(
                     f"Received: {first.name} with {getattr(first, what)}, "
                     f"{member.name} with {getattr(member, what)}"
                 )
+    _check_weights(members)
 
     members = _uniquely_named(members)
     inputs = keras.Input(first.input_shape[1:], name="images")
@@ -83,6 +84,51 @@ def build_ensemble(
         names = (member.name for member in members)
         outputs |= dict(zip(names, logits, strict=True))
     return keras.Model(inputs, outputs if len(outputs) > 1 else mean, name=name)
+
+
+def _models(members: Sequence[keras.Model]) -> list[keras.Model]:
+    """The members, each a model with one input and one output."""
+    models = list(members) if isinstance(members, Iterable) else []
+    if not models or not all(isinstance(model, keras.Model) for model in models):
+        raise ValueError(
+            f"`members` must be a list of at least one model. Received: {members=}"
+        )
+    for number, model in enumerate(models):
+        # Subclassed models have none that Keras knows.
+        inputs, outputs = (
+            len(getattr(model, ends, ())) for ends in ("inputs", "outputs")
+        )
+        if (inputs, outputs) != (1, 1):
+            raise ValueError(
+                "Members must be functional or Sequential models with one input and "
+                f"one output. Received: {_place(models, number)}, a "
+                f"{type(model).__name__} with {inputs} inputs and {outputs} outputs. "
+                "With `images = keras.Input((height, width, 3))`, "
+                "`keras.Model(images, model(images))` makes a member of a subclassed "
+                "model or a Sequential without input, "
+                '`keras.Model(images, model(images)["logits"])` of one with more outputs'
+            )
+    return models
+
+
+def _check_weights(members: list[keras.Model]) -> None:
+    """Refuses members of which Keras would save a file that it cannot load."""
+    first = {}
+    for number, weights in enumerate(carried_weights(members)):
+        for weight in weights:
+            other = first.setdefault(id(weight), number)
+            if other != number:
+                raise ValueError(
+                    "Members must not share weights: Keras could not load the file of "
+                    f"the ensemble. Received: {_place(members, other)} and "
+                    f"{_place(members, number)}, which share {weight.path}. Give one of "
+                    "them its own: `copy = keras.models.clone_model(model)`, then "
+                    "`copy.set_weights(model.get_weights())`"
+                )
+
+
+def _place(members: list[keras.Model], number: int) -> str:
+    return f"members[{number}] ({members[number].name})"
 
 
 def _uniquely_named(members: list[keras.Model]) -> list[keras.Model]:

@@ -53,14 +53,37 @@ def share_front_ends(members: Sequence[keras.Model], images) -> list:
             member = members[number]
             rest = keras.Model(block.output, member.outputs[0], name=member.name)
             logits[number] = rest(output)
-    return [
-        _with_stream(member, number)(images) if given is None else given
-        for number, (member, given) in enumerate(zip(members, logits, strict=True))
-    ]
+    for number, member in enumerate(members):
+        if logits[number] is None:
+            # The output may stand alone in a list or dictionary.
+            answer = _with_stream(member, number)(images)
+            (logits[number],) = keras.tree.flatten(answer)
+    return logits
+
+
+def carried_weights(members: Sequence[keras.Model]) -> list[list]:
+    """The weights that each member has to itself in what `share_front_ends` makes.
+
+    Args:
+        members: sequence of `keras.Model` with one input and one output.
+
+    Returns:
+        List of lists of variables, one for each member. Those of V1 filters that are
+        shared are none of them; those of stages before V1 are the first sharer's.
+    """
+    carried = [member.weights for member in members]
+    for group in _groups(members):
+        for number in group:
+            stages, block = _front_end(members[number])
+            front = [block] if number == group[0] else [*stages, block]
+            shared = {id(weight) for layer in front for weight in layer.weights}
+            carried[number] = [w for w in carried[number] if id(w) not in shared]
+    return carried
 
 
 def _with_stream(model: keras.Model, stream: int) -> keras.Model:
     """The same layers, called with noise of another stream."""
+    # A subclassed model within a member has no inputs that Keras knows.
     if not (stream and noise_layers(model) and hasattr(model, "inputs")):
         return model
 
