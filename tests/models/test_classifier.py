@@ -245,9 +245,30 @@ def test_models_are_stochastic_unless_noise_is_off(variant):
         ({"width": -8}, "width=-8"),
         ({"stride": 0}, "`stride` must be at least 1"),
         ({"variant": "base", "stride": 3}, "must be even"),
-        ({"input_shape": (64, 64, 1)}, "input_shape="),
+        ({"stride": 2.5}, "`stride` must be an integer"),
+        ({"num_classes": "7"}, "num_classes='7'"),
+        ({"width": None}, "width=None"),
+        ({"arch": ["resnet18"]}, r"arch=\['resnet18'\]"),
+        ({"pixel_scaling": {"scale": 1}}, r"pixel_scaling={'scale': 1}"),
+        ({"variant": ["standard"]}, r"variant=\['standard'\]"),
+        ({"variant": {"name": "own"}}, r"Variant\(\*\*fields\)` makes one"),
     ],
 )
 def test_refusals(settings, message):
     with pytest.raises(ValueError, match=message):
         small(**settings)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(64, 64, 1), (0, 64, 3), (None, None, 3), (64.0, 64, 3), (64, 3), 64, None, "643"],
+)
+def test_input_shapes_that_are_none_are_refused(shape):
+    for variant in ("standard", "base"):
+        with pytest.raises(ValueError, match=r"of its own\. Received: input_shape"):
+            small(variant, input_shape=shape)
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_an_input_shape_may_be_any_three_integers(kind):
+    assert small(input_shape=kind([32, 32, 3])).input_shape == (None, 32, 32, 3)

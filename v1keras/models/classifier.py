@@ -1,7 +1,9 @@
 """Classifiers with a V1 front-end, and the plain CNN that they are compared with."""
 
 import dataclasses
+import numbers
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ from v1keras.layers import (
 from v1keras.models.architectures import ARCHITECTURES, PIXEL_SCALINGS
 from v1keras.models.backbone import Parts, backbone
 from v1keras.models.settings import V1Setting, resolve_setting
+from v1keras.scalars import as_integer
 from v1keras.v1 import GaborParameters, Variant, get_variant
 from v1keras.v1.distributions import SF_EDGES
 
@@ -63,7 +66,8 @@ def build_classifier(
         arch: str. `"resnet50"` (v1.5) or `"resnet18"`. Defaults to `"resnet50"`.
         variant: str or `v1keras.v1.Variant`. Defaults to `"standard"`.
         num_classes: int. The number of classes.
-        input_shape: tuple of int. Height, width and 3. Defaults to `(64, 64, 3)`.
+        input_shape: tuple of int. Height, width and 3; each size needs a model of its
+            own, as the filters of V1 follow from the height. Defaults to `(64, 64, 3)`.
         width: int. Channels of the first stage of the backbone and of the
             bottleneck before it. Defaults to `64`.
         stride: int or None. Stride of the front-end, in pixels.
@@ -95,7 +99,7 @@ def build_classifier(
         0..255, gives logits of shape (batch, num_classes).
 
     Raises:
-        ValueError: if a name is unknown or a size is not positive, the plain CNN is
+        ValueError: if a name is unknown or a size no positive integer, the plain CNN is
             asked for an odd stride, or `gabors` do not fit the variant.
 
     Example:
@@ -106,21 +110,26 @@ def build_classifier(
     >>> model.output_shape
     (None, 10)
     """
-    if arch not in ARCHITECTURES:
+    # Lists: what cannot be hashed is no name either.
+    if arch not in list(ARCHITECTURES):
         raise ValueError(
             f"`arch` must be one of {', '.join(ARCHITECTURES)}. Received: arch={arch!r}"
         )
-    if len(input_shape) != 3 or input_shape[-1] != 3 or min(input_shape) < 1:
+    if not _is_image_shape(input_shape):
         raise ValueError(
-            "`input_shape` must be (height, width, 3) with positive sizes. "
-            f"Received: input_shape={input_shape}"
+            "`input_shape` must be (height, width, 3), positive integers: the filters of "
+            "V1 follow from the height, so each size of images needs a model of its "
+            f"own. Received: input_shape={input_shape!r}"
         )
-    for argument, value in (("num_classes", num_classes), ("width", width)):
-        if value < 1:
+    sizes = {"num_classes": num_classes, "width": width}
+    if stride is not None:
+        sizes["stride"] = stride
+    for argument, value in sizes.items():
+        if as_integer(value, argument) < 1:
             raise ValueError(
                 f"`{argument}` must be at least 1. Received: {argument}={value}"
             )
-    if pixel_scaling not in PIXEL_SCALINGS:
+    if pixel_scaling not in list(PIXEL_SCALINGS):
         raise ValueError(
             f"`pixel_scaling` must be one of {', '.join(PIXEL_SCALINGS)}. "
             f"Received: pixel_scaling={pixel_scaling!r}"
@@ -139,8 +148,6 @@ def build_classifier(
         noise_level=noise_level,
     )
     _warn_of_ends_within_bins(asked, variant)
-    if setting.stride < 1:
-        raise ValueError(f"`stride` must be at least 1. Received: stride={stride}")
     parts = Parts(seed, normalization)
 
     inputs = keras.Input(input_shape, name="images")
@@ -174,6 +181,12 @@ def build_classifier(
         x = _stem(x, width, stride=setting.stride, parts=parts)
     outputs = backbone(x, arch, width=width, num_classes=num_classes, parts=parts)
     return keras.Model(inputs, outputs, name=name or f"{variant.name}_{arch}")
+
+
+def _is_image_shape(shape: Any) -> bool:
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    whole = all(isinstance(size, numbers.Integral) and size > 0 for size in sizes)
+    return len(sizes) == 3 and whole and sizes[-1] == 3
 
 
 def _bottleneck_channels(width: int, variant: Variant) -> int:

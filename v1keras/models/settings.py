@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from v1keras.scalars import as_integer
 from v1keras.v1 import Variant, get_variant
 
 
@@ -54,7 +55,8 @@ _IMAGENET_FROM_PIXELS = 128
 
 def setting_for(image_size: int) -> V1Setting:
     """The published setting for images of this height in pixels."""
-    return IMAGENET if image_size >= _IMAGENET_FROM_PIXELS else TINY_IMAGENET
+    pixels = as_integer(image_size, "image_size")
+    return IMAGENET if pixels >= _IMAGENET_FROM_PIXELS else TINY_IMAGENET
 
 
 def resolve_setting(
@@ -74,7 +76,8 @@ def resolve_setting(
         The variant with the highest spatial frequency in force, and the `V1Setting`.
 
     Raises:
-        ValueError: if the name is unknown, or the stride larger than the images.
+        ValueError: if the name is unknown, `image_size` no integer, or the stride larger
+            than the images.
 
     Example:
 

@@ -357,11 +357,13 @@ def get_variant(variant: str | Variant) -> Variant:
     """
     if isinstance(variant, Variant):
         return variant
-    if variant not in NAMED_VARIANTS:
-        close = difflib.get_close_matches(str(variant), NAMED_VARIANTS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise ValueError(
-            f"`variant` must be one of {', '.join(NAMED_VARIANTS)}. "
-            f"Received: variant={variant!r}.{hint}"
-        )
-    return NAMED_VARIANTS[variant]
+    if isinstance(variant, str) and variant in NAMED_VARIANTS:
+        return NAMED_VARIANTS[variant]
+    close = difflib.get_close_matches(str(variant), NAMED_VARIANTS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    if isinstance(variant, dict):
+        hint = " `v1keras.v1.Variant(**fields)` makes one of these fields."
+    raise ValueError(
+        f"`variant` must be one of {', '.join(NAMED_VARIANTS)}, or a "
+        f"`v1keras.v1.Variant`. Received: variant={variant!r}.{hint}"
+    )
