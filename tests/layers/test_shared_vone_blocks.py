@@ -65,9 +65,26 @@ def test_each_block_has_its_own_noise():
     assert abs(np.corrcoef(*noise)[0, 1]) < 0.02
 
 
+def test_as_many_streams_as_blocks():
+    pair = blocks(["standard", "only_simple"])
+    assert SharedVOneBlocks(pair).streams == [0, 0]
+    assert SharedVOneBlocks(pair, np.array([2, 1])).streams == [2, 1]
+    for streams in ([], [1], [0, 1, 2]):
+        with pytest.raises(ValueError, match=r"streams=\[.*\] for 2 blocks"):
+            SharedVOneBlocks(pair, streams)
+    with pytest.raises(ValueError, match="`streams` must be an integer"):
+        SharedVOneBlocks(pair, [0, 1.5])
+
+
+@pytest.mark.parametrize(
+    "given", [[], 3, VOneBlock(), VOneBlock().get_config(), [VOneBlock(), "standard"]]
+)
+def test_no_list_of_blocks(given):
+    with pytest.raises(ValueError, match=r"list of at least one VOneBlock.*blocks="):
+        SharedVOneBlocks(given)
+
+
 def test_refusals():
-    with pytest.raises(ValueError, match="one geometry"):
-        SharedVOneBlocks([])
     with pytest.raises(ValueError, match="one geometry"):
         SharedVOneBlocks([VOneBlock(stride=2), VOneBlock(stride=4)])
     two_colors = sample_gabors(4, seed=0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 
 from v1keras.layers.gabor_filter_bank import GaborFilterBank
 from v1keras.layers.vone_block import VOneBlock, order_of, respond
+from v1keras.scalars import as_integer
 from v1keras.v1 import GaborParameters
 
 
@@ -26,8 +27,8 @@ class SharedVOneBlocks(keras.layers.Layer):
     Args:
         blocks: sequence of `VOneBlock` or of their configurations. All of one
             `sharing_key`. A block's own noise layer is used, not copied.
-        streams: sequence of int or None. The stream of each block's noise; see
-            `NeuronalNoise`. By default `0` for all.
+        streams: sequence of int or None. The stream of each block's noise, one for each
+            block; see `NeuronalNoise`. By default `0` for all.
         **kwargs: the arguments of every `keras.layers.Layer`.
 
     Call arguments:
@@ -38,7 +39,7 @@ class SharedVOneBlocks(keras.layers.Layer):
         A list with the shape that each block gives.
 
     Raises:
-        ValueError: if there is no block or they cannot share.
+        ValueError: if there is no block, they cannot share, or have not as many streams.
 
     Example:
 
@@ -54,11 +55,8 @@ class SharedVOneBlocks(keras.layers.Layer):
         streams: Sequence[int] | None = None,
         **kwargs,
     ):
-        blocks = [
-            VOneBlock.from_config(block) if isinstance(block, dict) else block
-            for block in blocks
-        ]
-        if not blocks or any(
+        blocks = _blocks(blocks)
+        if any(
             sharing_key(block) != sharing_key(blocks[0]) or sharing_key(block) is None
             for block in blocks
         ):
@@ -66,7 +64,13 @@ class SharedVOneBlocks(keras.layers.Layer):
                 "`blocks` must be VOneBlocks of one geometry, gain and precision. "
                 f"Received: {[sharing_key(block) for block in blocks]}"
             )
-        self.streams = list(streams or [0] * len(blocks))
+        streams = [0] * len(blocks) if streams is None else list(streams)
+        if len(streams) != len(blocks):
+            raise ValueError(
+                "`streams` must hold one number for each block, or be None for 0. "
+                f"Received: streams={streams} for {len(blocks)} blocks"
+            )
+        self.streams = [as_integer(stream, "streams") for stream in streams]
         first = blocks[0]
         super().__init__(**{"trainable": False, "dtype": first.dtype_policy, **kwargs})
         self._configs = [block.get_config() for block in blocks]
@@ -147,6 +151,19 @@ def sharing_key(block: VOneBlock) -> tuple | None:
 def common_cells(one: VOneBlock, other: VOneBlock) -> bool:
     """Whether two blocks have a cell in common."""
     return bool(set(_cells(one.parameters)) & set(_cells(other.parameters)))
+
+
+def _blocks(given: Sequence[VOneBlock | dict]) -> list[VOneBlock]:
+    blocks = list(given) if isinstance(given, Iterable) else []
+    if not blocks or not all(isinstance(block, VOneBlock | dict) for block in blocks):
+        raise ValueError(
+            "`blocks` must be a list of at least one VOneBlock or configuration of one. "
+            f"Received: blocks={given}"
+        )
+    return [
+        VOneBlock.from_config(block) if isinstance(block, dict) else block
+        for block in blocks
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
