@@ -1,5 +1,6 @@
 """Losses and metrics of classifiers and their distillation."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -15,11 +16,53 @@ def as_distribution(labels, classes: int):
         classes: int. The number of classes.
 
     Returns:
-        Tensor.
+        Tensor. That of an index out of range is NaN.
+
+    Raises:
+        ValueError: if labels have another shape.
     """
-    if len(labels.shape) == 2 and labels.shape[-1] == classes:
+    if _are_distributions(labels, classes):
         return ops.cast(labels, "float32")
-    return ops.one_hot(ops.reshape(labels, (-1,)), classes, dtype="float32")
+    index = _indices(labels, classes)
+    one_hot = ops.one_hot(index, classes, dtype="float32")
+    return ops.where(index[:, None] >= 0, one_hot, float("nan"))
+
+
+def _best_class(labels, classes: int):
+    """Labels as indices, int32 (batch,): of a distribution, that of its largest class."""
+    if _are_distributions(labels, classes):
+        return ops.cast(ops.argmax(labels, axis=-1), "int32")
+    return _indices(labels, classes)
+
+
+def _are_distributions(labels, classes: int) -> bool:
+    """Whether labels are distributions over the classes, and not indices."""
+    rank, last = len(labels.shape), labels.shape[-1] if len(labels.shape) else 1
+    if rank > 2 or (rank == 2 and last not in (1, classes, None)):
+        raise ValueError(
+            "Labels must be indices, (batch,) or (batch, 1), or distributions, "
+            f"(batch, {classes}). Received: labels of shape {tuple(labels.shape)}"
+        )
+    return rank == 2 and last == classes
+
+
+def _indices(labels, classes: int):
+    """Indices, int32 (batch,); what is no class is negative, and `one_hot` gives 0s."""
+    index = ops.cast(ops.reshape(labels, (-1,)), "int32")
+    return ops.where(index < classes, index, -1)
+
+
+def _require_same_shape(y_true, y_pred) -> None:
+    """Refuses what would be broadcast; sizes that are not known yet pass."""
+    true, pred = tuple(y_true.shape), tuple(y_pred.shape)
+    same = len(true) == len(pred) and all(
+        None in pair or len(set(pair)) == 1 for pair in zip(true, pred, strict=True)
+    )
+    if not same:
+        raise ValueError(
+            "`y_true` and `y_pred` must have the same shape. "
+            f"Received: shapes {true} and {pred}"
+        )
 
 
 @keras.saving.register_keras_serializable(package="v1keras")
@@ -27,7 +70,8 @@ class LabelLoss(keras.losses.Loss):
     """Cross-entropy of logits and labels, in float32.
 
     `-sum_c w_c y_c log_softmax(logits)_c`, with labels `y` that are smoothed first. It is
-    linear in the labels, those of mixed images too.
+    linear in the labels, those of mixed images too. An index that is no class has the
+    loss NaN, as TensorFlow's sparse cross-entropy gives it on a GPU.
 
     Args:
         reduction: str. As in every Keras loss.
@@ -43,7 +87,9 @@ class LabelLoss(keras.losses.Loss):
         y_pred: logits, (batch, classes).
 
     Raises:
-        ValueError: if `label_smoothing` is out of range.
+        ValueError: if `label_smoothing` is out of range or a weight not finite; when it
+            is called, if there is not one weight for each class, or labels have neither
+            of these shapes.
 
     Example:
 
@@ -72,10 +118,20 @@ class LabelLoss(keras.losses.Loss):
         self.class_weight = (
             None if class_weight is None else [*map(float, class_weight)]
         )
+        if not all(map(math.isfinite, self.class_weight or ())):
+            raise ValueError(
+                f"`class_weight` must be finite. Received: class_weight={class_weight}"
+            )
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
         classes = y_pred.shape[-1]
+        # One weight would count for all classes.
+        if self.class_weight is not None and len(self.class_weight) != classes:
+            raise ValueError(
+                f"`class_weight` must hold one weight for each of the {classes} classes. "
+                f"Received: {len(self.class_weight)} weights"
+            )
         labels = as_distribution(y_true, classes)
         if self.label_smoothing:
             spread = self.label_smoothing / classes
@@ -105,11 +161,25 @@ def balanced_class_weight(labels: np.ndarray, num_classes: int) -> list[float]:
     Returns:
         list of `num_classes` floats; that of a class without images is as of one.
 
+    Raises:
+        ValueError: if there are no labels, or one of them is no class.
+
     Example:
 
     >>> v1keras.models.balanced_class_weight(np.array([0, 0, 0, 1]), 2)
     [0.6666666666666666, 2.0]
     """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            "`labels` must be integers (n,), at least one. "
+            f"Received: {labels.dtype} {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"`labels` must be from 0 to {num_classes - 1}, below `num_classes`. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
     counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
     return (len(labels) / (num_classes * counts)).tolist()
 
@@ -117,6 +187,8 @@ def balanced_class_weight(labels: np.ndarray, num_classes: int) -> list[float]:
 @keras.saving.register_keras_serializable(package="v1keras")
 class LabelAccuracy(keras.metrics.MeanMetricWrapper):
     """How often the best class is the label's; of a distribution, its largest.
+
+    A label that is no class is never met.
 
     Args:
         name: str. The name of the metric. Defaults to `"accuracy"`.
@@ -131,8 +203,8 @@ class LabelAccuracy(keras.metrics.MeanMetricWrapper):
 
 
 def _same_best_class(y_true, y_pred):
-    labels = as_distribution(y_true, y_pred.shape[-1])
-    same = ops.argmax(labels, axis=-1) == ops.argmax(y_pred, axis=-1)
+    labels = _best_class(y_true, y_pred.shape[-1])
+    same = labels == ops.cast(ops.argmax(y_pred, axis=-1), "int32")
     return ops.cast(same, "float32")
 
 
@@ -141,7 +213,8 @@ class BalancedAccuracy(keras.metrics.Metric):
     """The mean over the classes of how often an image of the class is recognised.
 
     Every class counts alike, however many images it has. Classes that were not shown
-    are left out; of a label that is a distribution, its largest class counts.
+    are left out, and labels that are no class; of a label that is a distribution, its
+    largest class counts.
 
     Args:
         num_classes: int.
@@ -164,11 +237,12 @@ class BalancedAccuracy(keras.metrics.Metric):
         self._recognised = self.add_variable(shape, "zeros", name="recognised")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        labels = ops.argmax(as_distribution(y_true, self.num_classes), axis=-1)
+        labels = _best_class(y_true, self.num_classes)
         shown = ops.one_hot(labels, self.num_classes, dtype=self.dtype)
         if sample_weight is not None:
             shown = shown * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
-        same = ops.cast(labels == ops.argmax(y_pred, axis=-1), self.dtype)
+        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        same = ops.cast(labels == best, self.dtype)
         self._shown.assign_add(ops.sum(shown, axis=0))
         self._recognised.assign_add(ops.sum(shown * same[:, None], axis=0))
 
@@ -203,7 +277,8 @@ class SoftTargetLoss(keras.losses.Loss):
         y_pred: student's logits, (batch, classes).
 
     Raises:
-        ValueError: if `temperature` is not positive.
+        ValueError: if `temperature` is not positive, or a number not finite; when it is
+            called, if the shapes differ.
 
     Example:
 
@@ -224,15 +299,22 @@ class SoftTargetLoss(keras.losses.Loss):
         super().__init__(
             name=name, reduction=reduction, **{"dtype": "float32", **kwargs}
         )
-        if temperature <= 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(
-                f"`temperature` must be positive. Received: temperature={temperature}"
+                "`temperature` must be positive and finite. "
+                f"Received: temperature={temperature}"
             )
+        for factor, value in (("scale", scale), ("teacher_scale", teacher_scale)):
+            if value is not None and not math.isfinite(value):
+                raise ValueError(
+                    f"`{factor}` must be finite. Received: {factor}={value}"
+                )
         self.temperature = temperature
         self.scale = scale
         self.teacher_scale = teacher_scale
 
     def call(self, y_true, y_pred):
+        _require_same_shape(y_true, y_pred)
         teacher = y_true * (self.teacher_scale / self.temperature)
         log_teacher = ops.log_softmax(teacher, axis=-1)
         log_student = ops.log_softmax(y_pred / self.temperature, axis=-1)
@@ -266,6 +348,9 @@ class FeatureLoss(keras.losses.Loss):
         y_true: teacher's features, (batch, ...).
         y_pred: student's features, of the same shape.
 
+    Raises:
+        ValueError: when it is called, if the shapes differ.
+
     Example:
 
     >>> loss = v1keras.models.FeatureLoss()
@@ -284,6 +369,7 @@ class FeatureLoss(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
+        _require_same_shape(y_true, y_pred)
         axes = tuple(range(1, len(y_true.shape)))
         distance = ops.sum(ops.square(y_true - y_pred), axis=axes)
         return distance / (ops.sum(ops.square(y_true), axis=axes) + 1e-7)
