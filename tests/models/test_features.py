@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 import v1keras
-from v1keras.models import build_classifier, build_ensemble, feature_maps, headless
+from v1keras.models import (
+    build_classifier,
+    build_ensemble,
+    feature_maps,
+    headless,
+    with_features,
+)
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 SMALL = {"num_classes": 3, "width": 4, "stride": 4, "input_shape": (32, 32, 3)}
@@ -57,12 +63,61 @@ def test_they_are_saved_and_learn(model, tmp_path):
 def test_bad_input_is_refused(model):
     with pytest.raises(ValueError, match="Received: pooling='mean'"):
         headless(model, pooling="mean")
-    with pytest.raises(ValueError, match="Received: 'layer5'"):
+    with pytest.raises(ValueError, match=r"Received: pooling=\['avg'\]"):
+        headless(model, pooling=["avg"])
+    with pytest.raises(ValueError, match=r"of v1, layer1, .*, layer4, .*: 'layer5'"):
         feature_maps(model, ["layer5"])
-    ensemble = build_ensemble([build_classifier("resnet18", "base", **SMALL)])
+    plain = build_classifier("resnet18", "base", **SMALL)
+    with pytest.raises(ValueError, match=r"of layer1, .*Received: 'v1'"):
+        feature_maps(plain, ["v1"])
+    ensemble = build_ensemble([plain])
     for refused in (headless, feature_maps):
         with pytest.raises(ValueError, match="Received: ensemble"):
             refused(ensemble)
+        with pytest.raises(ValueError, match="Received: None"):
+            refused(None)
+
+
+@pytest.mark.parametrize("layers", ["v1", "bottleneck", [], 5, [5], [["v1"]]])
+def test_no_list_of_names(model, layers):
+    for refuse in (feature_maps, with_features):
+        with pytest.raises(ValueError, match=r"at least one name of a layer.*layers="):
+            refuse(model, layers)
+
+
+def test_features_of_sequential_models(model):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(4, name="dense")]
+    for unknown in (keras.Sequential(layers), None, "model"):
+        with pytest.raises(ValueError, match=r"begins with a `keras.Input`.*model="):
+            with_features(unknown, ["dense"])
+    layers = [keras.Input((32, 32, 3)), *layers, keras.layers.Dense(3)]
+    sequential = keras.Sequential(layers)
+    answer = with_features(sequential, ["dense"])(IMAGES)
+    np.testing.assert_allclose(answer["logits"], sequential(IMAGES), rtol=1e-5)
+    assert answer["features"].shape == (2, 4)
+    # In an ensemble too, and around a classifier.
+    wrapped = keras.Sequential([keras.Input((32, 32, 3)), model])
+    ensemble = build_ensemble([wrapped, build_classifier("resnet18", "base", **SMALL)])
+    answer = with_features(ensemble, ["layer4_1_relu2"])(IMAGES)
+    np.testing.assert_allclose(answer["logits"], ensemble(IMAGES), atol=1e-5)
+    assert answer["features"].shape == (2, 1, 1, 64)
+
+
+def test_features_of_a_shared_v1_are_those_of_all_members():
+    members = [
+        build_classifier("resnet18", v, **SMALL) for v in ("standard", "no_noise")
+    ]
+    ensemble = build_ensemble(members)
+    v1keras.set_noise(ensemble, "off")
+    (cells,) = (layer.name for layer in ensemble.layers if "shared_v1" in layer.name)
+    expected = np.concatenate(
+        [feature_maps(one, ["v1"])(IMAGES)["v1"] for one in members], axis=-1
+    )
+    answer = with_features(ensemble, [cells])(IMAGES)
+    np.testing.assert_allclose(answer["features"], expected, atol=1e-3)
+    with pytest.raises(ValueError, match=r"inputs aside\. Received: 'images'"):
+        with_features(ensemble, ["images"])
 
 
 def test_noise_is_in_the_maps():

@@ -1,6 +1,7 @@
 """Models that give the output of inner layers, beside their logits or without them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -18,16 +19,17 @@ def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
     several layers are concatenated along their channels.
 
     Args:
-        model: functional `keras.Model` with one output of logits.
-        layers: sequence of str. Names of layers of the model or of models in it.
+        model: functional or Sequential `keras.Model` with one output of logits.
+        layers: sequence of str. Names of layers of the model or of models in it, inputs
+            aside.
 
     Returns:
         `keras.Model` with the outputs `logits` and `features`, a dictionary. It shares
         its layers with `model`.
 
     Raises:
-        ValueError: if there is no layer of one of the names, or their maps differ in
-            size.
+        ValueError: if `model` is subclassed or a Sequential without input, there is no
+            layer of one of the names or no name, or their maps differ in size.
 
     Example:
 
@@ -36,11 +38,13 @@ def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
     >>> both.output["features"].shape
     (None, 4, 4, 128)
     """
+    model = _functional(model)
+    layers = _listed(layers)
     for name in layers:
         if name not in _names(model):
             raise ValueError(
-                f"`layers` must name layers of {model.name} or of models in it. "
-                f"Received: {name!r}"
+                f"`layers` must name layers of {model.name} or of models in it, inputs "
+                f"aside. Received: {name!r}"
             )
     features = []
 
@@ -52,7 +56,8 @@ def with_features(model: keras.Model, layers: Sequence[str]) -> keras.Model:
             return outputs["logits"]
         output = layer(*args, **kwargs)
         if layer.name in layers:
-            features.append(output)
+            # Shared V1 front-ends give a list, the maps of each member.
+            features.extend(keras.tree.flatten(output))
         return output
 
     # The layers are called anew, not copied: nested models hide what is in them.
@@ -93,11 +98,11 @@ def headless(model: keras.Model, pooling: str | None = "avg") -> keras.Model:
     >>> v1keras.models.headless(model).output_shape
     (None, 128)
     """
-    if pooling not in _POOLINGS:
+    if pooling not in list(_POOLINGS):  # a list: not all that is given can be hashed
         raise ValueError(
             f"`pooling` must be avg, max or None. Received: pooling={pooling!r}"
         )
-    last = model.get_layer(_stages(model)[-1]).output
+    last = _stages(model)[-1].output
     if pooling is not None:
         last = _POOLINGS[pooling](data_format="channels_last", name="pool")(last)
     return keras.Model(model.input, last, name=f"{model.name}_headless")
@@ -119,7 +124,8 @@ def feature_maps(
         shape (batch, height, width, channels). It shares its layers with `model`.
 
     Raises:
-        ValueError: if the model has no layer of one of the names.
+        ValueError: if `model` is no such classifier, it has no layer of one of the names,
+            or there is no name.
 
     Example:
 
@@ -128,38 +134,61 @@ def feature_maps(
     >>> {name: tensor.shape for name, tensor in maps.output.items()}
     {'v1': (None, 32, 32, 512), 'layer4': (None, 4, 4, 128)}
     """
-    known = {f"layer{n}": name for n, name in enumerate(_stages(model), start=1)}
-    if "vone_block" in {layer.name for layer in model.layers}:
-        known = {"v1": "vone_block", **known}
-    outputs = {
-        name: _layer(model, known.get(name, name)).output
-        for name in (known if layers is None else layers)
-    }
+    parts = {f"layer{n}": layer for n, layer in enumerate(_stages(model), start=1)}
+    by_name = {layer.name: layer for layer in model.layers}
+    if "vone_block" in by_name:
+        parts = {"v1": by_name["vone_block"], **parts}
+    known = {**by_name, **parts}
+    names = list(parts) if layers is None else _listed(layers)
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"`layers` must be of {', '.join(parts)}, or name layers of "
+                f"{model.name}. Received: {name!r}"
+            )
+    outputs = {name: known[name].output for name in names}
     return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
-def _stages(model: keras.Model) -> list[str]:
+def _stages(model: keras.Model) -> list[keras.layers.Layer]:
     """The last layer of each stage of the backbone."""
     last = {}
-    for layer in model.layers:
+    is_model = _is_model(model)
+    for layer in model.layers if is_model else ():
         stage, separator, _ = layer.name.partition("_")
         if separator and stage in ("layer1", "layer2", "layer3", "layer4"):
-            last[stage] = layer.name
+            last[stage] = layer
     if not last:
         raise ValueError(
             "`model` must be one that `build_classifier` made; a student or a member of "
-            f"an ensemble is. Received: {model.name}"
+            f"an ensemble is. Received: {model.name if is_model else repr(model)}"
         )
     return list(last.values())
 
 
-def _layer(model: keras.Model, name: str) -> keras.layers.Layer:
-    try:
-        return model.get_layer(name)
-    except ValueError:
+def _functional(model: keras.Model) -> keras.Model:
+    """The model, or that of the layers of a Sequential."""
+    # Of others, Keras does not know how their layers are connected.
+    if not (_is_model(model) and hasattr(model, "inputs")):
         raise ValueError(
-            f"`layers` must name layers of {model.name}. Received: {name!r}"
-        ) from None
+            "`model` must be a functional model, or a Sequential that begins with a "
+            f"`keras.Input`. Received: {model=}"
+        )
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def _listed(layers: Any) -> list[str]:
+    """Names of layers as a list; one name alone is none."""
+    one = isinstance(layers, str) or not isinstance(layers, Iterable)
+    names = [] if one else list(layers)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            "`layers` must be a list of at least one name of a layer. Received: "
+            f"{layers=}"
+        )
+    return names
 
 
 def _is_model(layer: keras.layers.Layer) -> bool:
@@ -167,6 +196,8 @@ def _is_model(layer: keras.layers.Layer) -> bool:
 
 
 def _names(model: keras.Model) -> set[str]:
-    """The names of all layers of a model and of the models in it."""
+    """The names of all layers of a model and of the models in it, inputs aside."""
     inner = (_names(layer) for layer in model.layers if _is_model(layer))
-    return {layer.name for layer in model.layers}.union(*inner)
+    inputs = keras.layers.InputLayer
+    own = {layer.name for layer in model.layers if not isinstance(layer, inputs)}
+    return own.union(*inner)
