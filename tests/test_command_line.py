@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 from typing import ClassVar
 
+import keras
 import numpy as np
 import pytest
 
@@ -117,6 +118,29 @@ def test_bad_input_is_one_line_and_other_errors_are_not_hidden(capsys):
 
     with pytest.raises(ZeroDivisionError):
         run("--out=x", main=broken)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda config: np.empty(10**15),
+        lambda config: keras.random.normal((10**7, 10**7)),
+    ],
+    ids=["numpy", "keras"],
+)
+def test_too_little_memory_is_one_line(work, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Own(Config):
+        batch_size: int = option(32, "Images.")
+        width: int = option(64, "Channels.")
+
+    arguments = (work, Own, ["--out=x"])
+    assert command_line.run(*arguments, prog="tool", description="Does.") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("tool: error: out of memory (")
+    assert error.endswith("): lower --batch_size or --width.")
+    assert run("--out=x", main=work)[0] == 2
+    assert "): end what else takes some." in capsys.readouterr().err
 
 
 def test_settings_of_a_file_hold_where_no_flag_is_given(tmp_path, capsys):

@@ -25,12 +25,15 @@ from absl import flags
 from v1keras.endings import ends_in_order, exit_code
 from v1keras.escaping import say
 from v1keras.quiet import silence_image_libraries, start_backend
-from v1keras.reading import check_form, read_json, reading
+from v1keras.reading import check_form, read_json, reading, reason
 from v1keras.scalars import LARGEST_SEED, as_integer, as_python
 
 _REQUIRED = "required"
 _CONFIG = "config"
 _LISTS = (tuple[str, ...], tuple[int, ...])
+
+# Flags of several commands on which the memory that they take depends.
+_TAKE_MEMORY = ("batch_size", "width", "image_size", "workers")
 
 # What `v1keras.reading` takes from the JSON files that keep settings.
 _LARGEST_INTEGER = 2**63 - 1
@@ -212,9 +215,9 @@ def run(
 ) -> int:
     """Parses the flags into a `config_class` and calls `main` with it.
 
-    `ValueError` and `OSError` (bad values, missing or unreadable files) and packages
-    that are not installed become one line on standard error; `--traceback` shows where
-    they came from.
+    `ValueError` and `OSError` (bad values, missing or unreadable files), packages that
+    are not installed and too little memory become one line on standard error;
+    `--traceback` shows where they came from.
 
     Args:
         main: callable. Takes the configuration.
@@ -230,7 +233,7 @@ def run(
             quietly. Defaults to `True`.
 
     Returns:
-        int. The exit code: 0, 2 for bad input; 130, 143 or 129 when ended by Ctrl+C,
+        int. The exit code: 0, 2 for what becomes one line; 130, 143 or 129 when ended by Ctrl+C,
         SIGTERM or SIGHUP.
     """
     values = _define_flags(config_class, record)
@@ -251,16 +254,34 @@ def run(
                 start_backend()
                 silence_image_libraries()
             main(config)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        if _lacks_own_module(error):
+    except Exception as error:
+        lacks_memory = _lacks_memory(error)
+        known = isinstance(error, (ValueError, OSError, ModuleNotFoundError))
+        if _lacks_own_module(error) or not (known or lacks_memory):
             raise
         if values["traceback"].value:
             say(*traceback.format_exc().splitlines(), file=sys.stderr)
-        return _fail(prog, error)
+        return _fail(prog, _remedy(config, error) if lacks_memory else error)
     except KeyboardInterrupt as ending:
         message = "interrupted; the same command resumes."
         return _fail(prog, message, code=exit_code(ending))
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether there was too little memory; each library has an exception of its own."""
+    is_known = isinstance(error, (ValueError, OSError))
+    words = r"\bOOM\b|out of memory|allocate memory"
+    return isinstance(error, MemoryError) or (
+        not is_known and bool(re.search(words, str(error), re.IGNORECASE))
+    )
+
+
+def _remedy(config: Any, error: Exception) -> str:
+    """What to do where there was too little memory."""
+    named = [f"--{name}" for name in _TAKE_MEMORY if hasattr(config, name)]
+    what = f"lower {' or '.join(named)}" if named else "end what else takes some"
+    return f"out of memory ({reason(error)}): {what}."
 
 
 def _lacks_own_module(error: Exception) -> bool:
