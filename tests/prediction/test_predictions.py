@@ -2,12 +2,14 @@ import csv
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.special import softmax
 
 import v1keras
@@ -185,7 +187,7 @@ def test_the_command_writes_a_table(saved_runs, photos, tmp_path, capsys):
         ({"corrupt": "fog:6"}, "`corrupt` must be"),
         ({"corrupt": "fog:three"}, "`corrupt` must be"),
         ({"top": "0"}, "`top` must be at least 1"),
-        ({"seed": "-1"}, "`seed` must be at least 0"),
+        ({"seed": "-1"}, "`seed` must be from 0 to 4294967295"),
         ({"batch_size": "0"}, "`batch_size` must be at least 1"),
         ({"csv": "empty"}, "`csv` must be a file"),
         ({"noise": "loud"}, "noise"),
@@ -211,6 +213,56 @@ def test_bad_input_is_one_line(
     shown = capsys.readouterr()
     assert code == 2 and shown.out == ""
     assert shown.err.count("\n") == 1 and words in shown.err
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        lambda logits: {"logits": logits, "features": logits},
+        lambda logits: [logits, logits],
+        lambda logits: logits[:, :5],
+    ],
+    ids=["dict", "list", "other classes"],
+)
+def test_a_model_that_gives_more_than_logits_is_refused(
+    outputs, saved_runs, photos, tmp_path, capsys
+):
+    shutil.copytree(saved_runs / "base", run := tmp_path / "run")
+    model = keras.models.load_model(run / "model.keras")
+    keras.Model(model.input, outputs(model.output)).save(run / "model.keras")
+    arguments = [f"--run={run}", f"--images={photos}"]
+    code = command_line.run(
+        print_predictions, PredictConfig, arguments, prog="tool", description=""
+    )
+    shown = capsys.readouterr()
+    assert code == 2 and shown.out == "" and shown.err.count("\n") == 1
+    assert f"logits (batch, 12) of its classes. Received: {run}" in shown.err
+
+
+class Scores(tf.Module):
+    """What others may export: scores under another name."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), name="images")])
+    def serve(self, images):
+        return {"scores": tf.reduce_mean(images, (1, 2)), "features": images}
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "litert"])
+def test_an_exported_model_of_others_is_refused(form, photos, tmp_path):
+    module, path = Scores(), tmp_path / "7"
+    tf.saved_model.save(module, str(path), {"serving_default": module.serve})
+    (path / "metadata.json").write_text('{"input": {"shape": [null, 8, 8, 3]}}')
+    (path / "labels.txt").write_text("a\nb\nc\n")
+    expected = "serving_default must give probabilities, not"
+    if form == "litert":
+        content = tf.lite.TFLiteConverter.from_saved_model(str(path)).convert()
+        (file := tmp_path / "model.tflite").write_bytes(content)
+        with zipfile.ZipFile(file, "a") as archive:
+            for name in ("metadata.json", "labels.txt"):
+                archive.write(path / name, name)
+        path, expected = file, "serving_default must give probabilities or logits, not"
+    with pytest.raises(ValueError, match=f"{expected} features, scores"):
+        v1keras.predict(path, photos)
 
 
 def test_calibrated_probabilities_are_of_divided_logits(saved_runs, photos, tmp_path):

@@ -61,9 +61,9 @@ def open_classifier(
 
     Raises:
         FileNotFoundError: if a run is missing or has no model yet.
-        ValueError: if a model cannot be read, runs do not fit together, there are no
-            held-out images for a temperature, or noise or temperature is asked for
-            with an exported model.
+        ValueError: if a model cannot be read or does not answer with logits alone, runs
+            do not fit together, there are no held-out images for a temperature, or noise
+            or temperature is asked for with an exported model.
 
     Example:
 
@@ -102,7 +102,7 @@ def _open_runs(
 ) -> Classifier:
     runs = [run if isinstance(run, Run) else Run.open(run) for run in sources]
     check_same_classes(runs)
-    models = [run.load_model() for run in runs]
+    models = [_load(run) for run in runs]
     model = models[0] if len(models) == 1 else build_ensemble(models)
     if noise is not None:
         set_noise(model, noise, seed)
@@ -114,6 +114,18 @@ def _open_runs(
         first.crop_fraction,
         _answers_of(model, temperature),
     )
+
+
+def _load(run: Run) -> keras.Model:
+    """The model of a run, which must answer with logits."""
+    model = run.load_model()
+    shape, classes = model.output_shape, len(run.class_names)
+    if not isinstance(shape, tuple) or shape[1:] != (classes,):
+        raise ValueError(
+            f"`run` must hold a model with one output, logits (batch, {classes}) of its "
+            f"classes. Received: {run.path}, whose model has outputs of {shape}"
+        )
+    return model
 
 
 def _answers_of(

@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -134,6 +134,7 @@ def _saved_model(folder: Path) -> _Answer:
             f"Received: {folder} ({error})"
         ) from error
     model = tf.saved_model.load(os.fspath(folder))
+    _check_outputs(model.signatures[_SIGNATURE].structured_outputs, "probabilities")
 
     # A signature does not keep the variables of its model alive: `model` is kept.
     def answer(images: np.ndarray) -> np.ndarray:
@@ -150,6 +151,7 @@ def _litert(file: Path) -> _Answer:
 
     interpreter = Interpreter(model_path=os.fspath(file), num_threads=os.cpu_count())
     run = interpreter.get_signature_runner(_SIGNATURE)
+    _check_outputs(run.get_output_details(), "probabilities", "logits")
 
     def answer(images: np.ndarray) -> np.ndarray:
         answers = run(images=images.astype(np.float32))
@@ -158,3 +160,11 @@ def _litert(file: Path) -> _Answer:
         return scipy.special.softmax(answers["logits"], axis=-1)
 
     return answer
+
+
+def _check_outputs(found: Collection[str], *wanted: str) -> None:
+    """Refuses a signature with none of these outputs."""
+    if not any(name in found for name in wanted):
+        raise ValueError(
+            f"{_SIGNATURE} must give {' or '.join(wanted)}, not {', '.join(sorted(found))}"
+        )
